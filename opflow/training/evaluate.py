@@ -1,0 +1,64 @@
+"""Errors of a model on data sets and along rollouts, over all processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from opflow.metrics import relative_l2, rollout_error
+from opflow.training.batches import Batches
+from opflow.training.objective import Loss
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@torch.no_grad()
+def evaluate(
+    objective: nn.Module, loss: Loss, batches: Batches, accelerator: Accelerator, dtype: torch.dtype
+):
+    """Return the loss and the relative L2 error of a data set: `{"loss": ..., "l2": ...}`, means over samples."""
+    objective.eval()
+    sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+    for batch in batches.epoch(0):
+        for x, y, count in batch.pieces:
+            x = x.to(accelerator.device, dtype, non_blocking=True)
+            y = y.to(accelerator.device, dtype, non_blocking=True)
+            prediction = objective(x, y)
+            if count > 0:
+                sums += (
+                    torch.stack((loss(prediction, y), relative_l2(prediction, y).mean(), y.new_ones(())))
+                    * count
+                )
+    objective.train()
+    loss_sum, l2_sum, count = accelerator.reduce(sums).tolist()
+    return {"loss": loss_sum / count, "l2": l2_sum / count}
+
+
+@torch.no_grad()
+def rollout_errors(
+    objective: nn.Module,
+    dataset: Any,
+    steps: int,
+    accelerator: Accelerator,
+    dtype: torch.dtype,
+    samples: int = 4,
+) -> list[float]:
+    """Return the relative L2 error after each step of a rollout, mean over the first few trajectories.
+
+    `dataset` is a `pde_data.FieldDataset` over time; every process does the same work.
+
+    Raises:
+        ValueError: the data set has no trajectories, or they are too short.
+    """
+    trajectories = torch.stack(
+        [torch.as_tensor(dataset.trajectory(i)) for i in range(min(samples, dataset.n_samples))]
+    ).to(accelerator.device, dtype)
+    window, steps = dataset.window, min(steps, trajectories.shape[1] - dataset.window)
+    truth = trajectories[:, window : window + steps]
+    objective.eval()
+    prediction = objective(trajectories[:, :window].flatten(1, 2), truth.flatten(1, 2))
+    objective.train()
+    return rollout_error(prediction.unflatten(1, (steps, -1)), truth).mean(0).tolist()

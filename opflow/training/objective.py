@@ -1,0 +1,57 @@
+"""From a batch to a loss: one step, unrolled over several frames, pushforward, noise."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from opflow.rollout import slide
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Objective(nn.Module):
+    """The model together with its loss, so that both are compiled and distributed as one module.
+
+    In training mode it returns the scalar loss of a batch, in evaluation mode the prediction. A target with
+    `horizon` times the channels of the model's output is a stack of frames: the model is then unrolled, its
+    predictions fed back through the window of input frames.
+
+    Args:
+        model: maps `(batch, channel, *space)` to `(batch, channel, *space)`.
+        loss: `(prediction, target) -> scalar`, a mean over the batch.
+        channels: channels of the output of the model, one frame.
+        noise: standard deviation of the Gaussian noise on training inputs, in units of the spread of each
+            channel over the batch.
+        pushforward: take the loss of the last frame only, with gradients through the last step only
+            (Brandstetter, Worrall and Welling 2022, section 3.1).
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: Loss, channels: int, noise: float = 0.0, pushforward: bool = False
+    ):
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.channels = channels
+        self.noise = noise
+        self.pushforward = pushforward
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the loss (training) or the prediction of `y` (evaluation)."""
+        if self.training and self.noise > 0:
+            spread = x.std((0, *range(2, x.ndim)), keepdim=True)
+            x = x + self.noise * spread * torch.randn_like(x)
+        horizon = y.shape[1] // self.channels
+        frames = []
+        for step in range(horizon):
+            with torch.set_grad_enabled(
+                torch.is_grad_enabled() and (step == horizon - 1 or not self.pushforward)
+            ):
+                frames.append(self.model(x).to(y.dtype))
+            if step < horizon - 1:
+                x = slide(x, frames[-1])
+        if self.training and self.pushforward:
+            return self.loss(frames[-1], y[:, -self.channels :])
+        prediction = frames[0] if horizon == 1 else torch.cat(frames, 1)
+        return self.loss(prediction, y) if self.training else prediction

@@ -1,0 +1,83 @@
+"""What has to be known or set before the first step."""
+
+import contextlib
+import functools
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from opflow.training.batches import read
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators of Python, NumPy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (data sets may draw from it)
+    torch.manual_seed(seed)
+
+
+def real_dtype(model: nn.Module) -> torch.dtype:
+    """Return float64 for a model with weights in double precision, float32 otherwise."""
+    double = any(p.dtype in (torch.float64, torch.complex128) for p in model.parameters())
+    return torch.float64 if double else torch.float32
+
+
+@torch.no_grad()
+def frame_channels(model: nn.Module, dataset: Dataset, dtype: torch.dtype) -> int:
+    """Return the output channels of a model, from one prediction that also shows whether the data fit it.
+
+    Raises:
+        ValueError: the target is neither one output of the model nor a stack of several that the model can
+            be unrolled for.
+    """
+    x, y = read(dataset, np.arange(1))
+    was_training, parameter = model.training, next(model.parameters())
+    prediction = model.eval()(x.to(parameter.device, dtype))
+    model.train(was_training)
+    channels = prediction.shape[1]
+    if y.shape[1] % channels or prediction.shape[2:] != y.shape[2:]:
+        raise ValueError(
+            f"the model maps {tuple(x.shape)} to {tuple(prediction.shape)}, but the target is "
+            f"{tuple(y.shape)}: it needs the same grid and a multiple of {channels} channels"
+        )
+    if y.shape[1] > channels and x.shape[1] % channels:
+        raise ValueError(
+            f"the target holds {y.shape[1] // channels} frames of {channels} channels, but the {x.shape[1]} "
+            "input channels are not whole frames, so predictions cannot be fed back; use horizon=1"
+        )
+    return channels
+
+
+@contextlib.contextmanager
+def recomputed_blocks(model: nn.Module) -> Iterator[None]:
+    """Let the members of the outermost `ModuleList`s recompute their activations in the backward pass.
+
+    Holds for the time of a `with` block; names in the state dict stay as they are.
+
+    Raises:
+        ValueError: the model has no `ModuleList`.
+    """
+    from torch.utils.checkpoint import checkpoint
+
+    blocks = list(_blocks(model))
+    if not blocks:
+        raise ValueError(
+            f"checkpoint_activations works on models whose blocks stand in a ModuleList; {type(model).__name__} "
+            "has none"
+        )
+    for block in blocks:
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        yield from child if isinstance(child, nn.ModuleList) else _blocks(child)
