@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from opflow.training.optim import EMA
+
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
 
 
@@ -33,14 +35,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Any = None) -> None:
     """Write tensors and a JSON record. Complex tensors are kept as pairs of reals."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {
         name: (torch.view_as_real(t) if t.is_complex() else t).detach().cpu().contiguous()
         for name, t in tensors.items()
     }
     with replacing(path) as temporary:
-        save_file(plain, temporary, metadata={"record": json.dumps(record)})
+        temporary.write_bytes(save(plain, metadata={"record": json.dumps(record)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
@@ -66,26 +68,32 @@ def refuse_pickles(folder: Path) -> None:
     found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in PICKLES)
     if found:
         raise ValueError(
-            f"{folder} holds {', '.join(found)}: pickles, which can run any code when loaded. A run of opflow "
-            "keeps its weights and its state in .safetensors files; move the pickles away, or convert them "
-            "first with torch.load(weights_only=True) and load_state_dict"
+            f"{folder} holds {', '.join(found)}: pickles, which can run any code when loaded. A run of "
+            "opflow keeps weights and state in .safetensors files; move the pickles away, or bring their "
+            "weights into the model yourself with torch.load(..., weights_only=True) and load_state_dict"
         )
 
 
-def pack(model: nn.Module, optimizer: torch.optim.Optimizer, averages: list[Tensor]) -> dict[str, Tensor]:
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the state dict on the CPU, whole where it is sharded."""
+    return {name: _whole(value).detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+def pack(model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None) -> dict[str, Tensor]:
     """Collect weights, optimiser state and weight averages under the names of the parameters."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for (name, parameter), average in zip(model.named_parameters(), averages):
-        tensors[f"ema.{name}"] = average
-    for name, parameter in model.named_parameters():
+    tensors = {f"model.{name}": _whole(value) for name, value in model.state_dict().items()}
+    for name, parameter in _trained(model).items():
         for key, value in optimizer.state.get(parameter, {}).items():
-            if value is not None:  # SGD keeps an empty momentum before its first step
-                tensors[f"optimizer.{name}.{key}"] = value
+            if value is not None:  # SGD holds no momentum before its first step
+                tensors[f"optimizer.{name}.{key}"] = _whole(value)
+    if ema:
+        tensors |= {f"ema.{name}": _whole(a) for name, a in zip(_trained(model), ema.averages)}
     return tensors
 
 
+@torch.no_grad()
 def unpack(
-    tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, averages: list[Tensor]
+    tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None
 ) -> None:
     """Put back what `pack` collected.
 
@@ -93,38 +101,63 @@ def unpack(
         ValueError: the state belongs to another model.
     """
     load_weights(model, _under("model.", tensors))
-    for (name, _), average in zip(model.named_parameters(), averages):
-        average.copy_(like(tensors[f"ema.{name}"], average))
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state = {i: _under(f"optimizer.{names[id(p)]}.", tensors, p) for i, p in enumerate(parameters)}
+    trained = _trained(model)
+    state = {}
+    for i, (name, parameter) in enumerate(trained.items()):
+        found = _under(f"optimizer.{name}.", tensors)
+        if found:
+            state[i] = {key: _like(v, parameter) if v.ndim else v for key, v in found.items()}
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": {i: s for i, s in state.items() if s}, "param_groups": groups})
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    if ema:
+        for name, average in zip(trained, ema.averages):
+            average.copy_(_like(tensors[f"ema.{name}"], average))
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load a state dict whose complex tensors may be pairs of reals.
+def load_weights(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Load a state dict, sharding it where the model is sharded.
 
     Raises:
         ValueError: names or shapes are not those of the model.
     """
     own = model.state_dict()
     try:
-        model.load_state_dict({k: like(v, own[k]) if k in own else v for k, v in weights.items()})
+        model.load_state_dict({name: _like(v, own[name]) if name in own else v for name, v in saved.items()})
     except RuntimeError as error:
         raise ValueError(f"the saved weights are those of another model: {error}") from error
 
 
-def like(saved: Tensor, reference: Tensor) -> Tensor:
-    """Return a saved tensor as complex numbers where `reference` holds such."""
-    if reference.is_complex() and not saved.is_complex() and saved.ndim == reference.ndim + 1:
-        return torch.view_as_complex(saved)
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Gather a tensor that FSDP has sharded."""
+    return tensor.full_tensor() if isinstance(tensor, _sharded()) else tensor
+
+
+def _like(saved: Tensor, reference: Tensor) -> Tensor:
+    """Bring a saved tensor to the form of `reference`: complex if that is, sharded if that is."""
+    if reference.is_complex() and not saved.is_complex():
+        saved = torch.view_as_complex(saved)
+    if isinstance(reference, _sharded()):
+        from torch.distributed.tensor import distribute_tensor
+
+        return distribute_tensor(saved.to(reference.device), reference.device_mesh, reference.placements)
     return saved
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor], reference: Tensor | None = None) -> dict[str, Tensor]:
-    found = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    return found if reference is None else {name: like(t, reference) for name, t in found.items()}
+def _sharded() -> tuple[type, ...]:
+    # The import takes a second, and only a distributed run has done it already or has any use for it.
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return ()
+    from torch.distributed.tensor import DTensor
+
+    return (DTensor,)
 
 
 def random_state() -> dict[str, Any]:
@@ -150,8 +183,3 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["torch"])), dtype=torch.uint8))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(torch.tensor(list(bytes.fromhex(state["cuda"])), dtype=torch.uint8))
-
-
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the state dict on the CPU."""
-    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}

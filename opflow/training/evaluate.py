@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def evaluate(
-    objective: nn.Module, loss: Loss, batches: Batches, accelerator: Accelerator, dtype: torch.dtype
-):
-    """Return the loss and the relative L2 error of a data set: `{"loss": ..., "l2": ...}`, means over samples."""
+    objective: nn.Module, batches: Batches, loss: Loss, accelerator: Accelerator, dtype: torch.dtype
+) -> dict[str, float]:
+    """Return loss and relative L2 error of a data set, `{"loss": ..., "l2": ...}`, means over samples."""
     objective.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
     for batch in batches.epoch(0):
@@ -28,13 +28,11 @@ def evaluate(
             y = y.to(accelerator.device, dtype, non_blocking=True)
             prediction = objective(x, y)
             if count > 0:
-                sums += (
-                    torch.stack((loss(prediction, y), relative_l2(prediction, y).mean(), y.new_ones(())))
-                    * count
-                )
+                errors = (loss(prediction, y), relative_l2(prediction, y).mean(), y.new_ones(()))
+                sums += count * torch.stack(errors)
     objective.train()
-    loss_sum, l2_sum, count = accelerator.reduce(sums).tolist()
-    return {"loss": loss_sum / count, "l2": l2_sum / count}
+    loss_sum, l2_sum, samples = accelerator.reduce(sums).tolist()
+    return {"loss": loss_sum / samples, "l2": l2_sum / samples}
 
 
 @torch.no_grad()
@@ -42,23 +40,19 @@ def rollout_errors(
     objective: nn.Module,
     dataset: Any,
     steps: int,
-    accelerator: Accelerator,
+    device: torch.device,
     dtype: torch.dtype,
     samples: int = 4,
 ) -> list[float]:
     """Return the relative L2 error after each step of a rollout, mean over the first few trajectories.
 
-    `dataset` is a `pde_data.FieldDataset` over time; every process does the same work.
-
-    Raises:
-        ValueError: the data set has no trajectories, or they are too short.
+    `dataset` is a `pde_data.FieldDataset` over time; every process does the same work. Fewer steps are taken
+    when the trajectories are shorter.
     """
-    trajectories = torch.stack(
-        [torch.as_tensor(dataset.trajectory(i)) for i in range(min(samples, dataset.n_samples))]
-    ).to(accelerator.device, dtype)
-    window, steps = dataset.window, min(steps, trajectories.shape[1] - dataset.window)
-    truth = trajectories[:, window : window + steps]
+    trajectories = torch.stack([dataset.trajectory(i) for i in range(min(samples, dataset.n_samples))])
+    trajectories = trajectories[:, :: dataset.stride].to(device, dtype)
+    x0, truth = trajectories[:, : dataset.window], trajectories[:, dataset.window :][:, :steps]
     objective.eval()
-    prediction = objective(trajectories[:, :window].flatten(1, 2), truth.flatten(1, 2))
+    prediction = objective(x0.flatten(1, 2), truth.flatten(1, 2))
     objective.train()
-    return rollout_error(prediction.unflatten(1, (steps, -1)), truth).mean(0).tolist()
+    return rollout_error(prediction.unflatten(1, truth.shape[1:3]), truth).mean(0).tolist()

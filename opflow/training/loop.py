@@ -6,9 +6,8 @@ import contextlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,46 +17,16 @@ from opflow.operators.base import Operator
 from opflow.training import checkpoint
 from opflow.training.batches import Batches
 from opflow.training.config import TrainConfig
-from opflow.training.evaluate import evaluate
+from opflow.training.evaluate import evaluate, rollout_errors
 from opflow.training.losses import make_loss
 from opflow.training.objective import Loss, Objective
 from opflow.training.optim import EMA, learning_rate, make_optimizer
-from opflow.training.prepare import frame_channels, real_dtype, seed_everything
-from opflow.training.run_folder import RunFolder, environment
+from opflow.training.prepare import frame_channels, real_dtype, recomputed_blocks, seed_everything, uncompiled
+from opflow.training.result import FitResult, Progress
+from opflow.training.run_folder import RunFolder
 from opflow.training.statistics import fit_normalizer
 
-
-@dataclass
-class Progress:
-    """Where a run stands: JSON values, saved with the weights."""
-
-    epoch: int = 0  # finished epochs
-    batch: int = 0  # finished batches of the next one
-    step: int = 0
-    seconds: float = 0.0
-    loss_sum: float = 0.0  # over the samples of the epoch in hand
-    samples: int = 0
-    best: float = math.inf
-    best_epoch: int = 0
-
-
-@dataclass
-class FitResult:
-    """What `fit` returns.
-
-    Attributes:
-        model: the model that was trained, holding its best weights.
-        history: the rows of `metrics.jsonl`, one per epoch.
-        test: errors of the best weights on each test set, `{name: {"loss": ..., "l2": ...}}`.
-        best_epoch: epoch of the best weights, counted from 1.
-        folder: where the run was written, or None.
-    """
-
-    model: nn.Module
-    history: list[dict[str, Any]]
-    test: dict[str, dict[str, float]] = field(default_factory=dict)
-    best_epoch: int = 0
-    folder: Path | None = None
+CHECK_EVERY = 50  # steps between looks at the loss, each of which waits for the device
 
 
 def fit(
@@ -66,137 +35,256 @@ def fit(
     valid: Dataset | None = None,
     *,
     loss: str | Loss | None = None,
-    config: TrainConfig = TrainConfig(),
+    config: TrainConfig | None = None,
     folder: str | Path | None = None,
     resume: bool = False,
     test: Mapping[str, Dataset] | None = None,
 ) -> FitResult:
-    """Train a model on pairs of fields; one process or, under torchrun or accelerate launch, several."""
+    r"""Train a model on pairs of fields.
+
+    The same call works in one process and, under `torchrun` or `accelerate launch`, in several: the batch is
+    shared among them and the result is that of one process up to rounding. An `Operator` whose normaliser has
+    no statistics yet gets those of the training set. When a target holds several frames, the model is
+    unrolled over them (see `TrainConfig.pushforward`).
+
+    With `folder` the run can be killed at any moment and taken up again with `resume=True`: on a CPU it then
+    ends with the weights of an undisturbed run, bit for bit, as long as the configuration stays the same.
+    `epochs`, `budget_seconds`, `patience`, `workers`, `save_seconds`, `tracker` and `rollout_steps` may
+    change. More `epochs` stretch the schedule: the learning rate goes on from the share of the new total that
+    is done.
+
+    Files of the run: `config.json` (model, and the configuration under "run"), `env.json`, `metrics.jsonl`
+    (a row per epoch, and one with the errors on the test sets), `model.safetensors` (best weights, read by
+    `opflow.load(folder)`) and `last/state.safetensors`.
+
+    Args:
+        model: maps `(batch, channel, *space)` to `(batch, channel, *space)`; trained in place, and moved to
+            the device that Accelerate chooses.
+        train: pairs `(x, y)` of tensors `(channel, *space)`: a `pde_data.FieldDataset` or any torch data set.
+        valid: pairs whose relative L2 error selects the best weights; without it, the last are kept.
+        loss: name in `LOSSES` or a function `(prediction, target) -> scalar`, a mean over the batch; by
+            default that of `config`.
+        config: everything else.
+        folder: where the run is written; None keeps it in memory.
+        resume: go on from the state in `folder`, if there is one.
+        test: further sets, evaluated at the end with the best weights, such as other resolutions.
+
+    Returns:
+        The model with its best weights, the history, and the errors on the test sets.
+
+    Raises:
+        ValueError: model, data, folder or configuration do not fit each other; the message says what to do.
+        FloatingPointError: the loss is not finite any more.
+
+    Example:
+        >>> x = torch.randn(32, 1, 8, 8)
+        >>> data = torch.utils.data.TensorDataset(x, 3 * x)
+        >>> config = TrainConfig(epochs=20, learning_rate=0.3, loss="l2")
+        >>> result = fit(torch.nn.Conv2d(1, 1, 1), data, config=config)
+        >>> result.history[-1]["train_loss"] < 0.1
+        True
+    """
+    config = config or TrainConfig()
+    criterion = make_loss(config.loss if loss is None else loss, train)
+    if loss is not None:
+        config = replace(
+            config, loss=loss if isinstance(loss, str) else getattr(loss, "__name__", repr(loss))
+        )
+    with recomputed_blocks(model) if config.checkpoint_activations else contextlib.nullcontext():
+        return _fit(model, train, valid, criterion, config, folder, resume, test or {})
+
+
+def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitResult:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.utils import broadcast, gather_object
     from tqdm import tqdm
 
-    # One process may call `fit` several times, with different precisions.
-    AcceleratorState._reset_state()
+    # One process, or one of several.
+    AcceleratorState._reset_state()  # a program may call `fit` several times, with different precisions
     accelerator = Accelerator(
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         log_with=config.tracker,
         project_dir=folder,
     )
-    rank, processes, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    loss = make_loss(config.loss if loss is None else loss, train)
-    run = None if folder is None else RunFolder(folder, resume)
-    saved = run.read_state() if run else None
+    processes, rank, device = accelerator.num_processes, accelerator.process_index, accelerator.device
+    main = accelerator.is_main_process
 
+    def from_main(value: float) -> float:
+        if processes == 1:
+            return value
+        return float(broadcast(torch.tensor(value, dtype=torch.float64, device=device)))
+
+    # The data, and what an earlier part of the run left.
+    def batches_of(dataset: Dataset, **options) -> Batches:
+        options |= {"workers": config.workers, "pin_memory": device.type == "cuda"}
+        return Batches(dataset, config.batch_size, rank=rank, processes=processes, **options)
+
+    batches = batches_of(train, seed=config.seed, pieces=config.accumulate)
+    valid_batches = None if valid is None else batches_of(valid)
+    run = None if folder is None else RunFolder(folder, resume)
+    saved = run.read_state(config) if run else None
+
+    # The model: normalised, with its loss, compiled, distributed.
     seed_everything(config.seed + rank)
     dtype = real_dtype(model)
     channels = frame_channels(model, train, dtype)
     if saved is None and isinstance(model, Operator) and not model.normalizer.fitted:
-        fit_normalizer(model.normalizer, train, config.predict == "increment")
-
-    objective: nn.Module = Objective(model.to(device), loss, channels, config.noise, config.pushforward)
+        fit_normalizer(model.normalizer, train, increment=config.predict == "increment")
+    if run and main:
+        run.create(model, config, device, processes)
+    objective: nn.Module = Objective(model.to(device), criterion, channels, config.noise, config.pushforward)
     if config.compile:
         objective.compile()
-    optimizer = make_optimizer(config, objective.parameters())
-    objective, prepared = accelerator.prepare(objective, optimizer)
-    # Accelerate's wrapper of `step` looks for an optional package twice per step; without a gradient scaler
-    # it does nothing else.
+    objective, prepared = accelerator.prepare(objective, make_optimizer(config, model.parameters()))
+    # Accelerate's wrapper of `step` searches for an optional package at each call, which takes longer than
+    # the step of a small model; without a gradient scaler it does nothing else.
     optimizer = prepared.optimizer
-    parameters = [p for p in objective.parameters() if p.requires_grad]
+    parameters = [p for p in model.parameters() if p.requires_grad]
     ema = EMA(parameters, config.ema) if config.ema > 0 else None
+    averaged = ema.applied if ema else contextlib.nullcontext
+    if config.tracker:
+        accelerator.init_trackers("opflow", {k: v for k, v in config.to_dict().items() if v is not None})
 
-    sharing = {
-        "rank": rank,
-        "processes": processes,
-        "workers": config.workers,
-        "pin_memory": device.type == "cuda",
-    }
-    batches = Batches(train, config.batch_size, seed=config.seed, pieces=config.accumulate, **sharing)
-    valid_batches = None if valid is None else Batches(valid, config.batch_size, **sharing)
-
-    progress, history = Progress(), []
-    best_weights = checkpoint.weights(model)
-    if run:
-        if accelerator.is_main_process:
-            run.create()
-            run.write_json("env.json", environment(device, processes))
-            history = run.start_metrics(saved[1]["progress"]["epoch"] if saved else 0)
-    if saved:
+    # Where the run stands.
+    progress, history, best_weights = Progress(), [], checkpoint.weights(model)
+    if run and saved:
         tensors, record = saved
         progress = Progress(**record["progress"])
-        checkpoint.unpack(tensors, model, optimizer, ema.averages if ema else [])
-        checkpoint.set_random_state(record["random"])
+        checkpoint.unpack(tensors, model, optimizer, ema)
+        if rank < len(record["random"]):
+            checkpoint.set_random_state(record["random"][rank])
         best_weights = run.read_model()
-
-    def save() -> None:
-        tensors = checkpoint.pack(model, optimizer, ema.averages if ema else [])
-        record = {
-            "progress": asdict(progress),
-            "random": checkpoint.random_state(),
-            "config": config.to_dict(),
-        }
-        if run and accelerator.is_main_process:
-            run.write_model(model, best_weights, config.to_dict())
-            run.write_state(tensors, record)
-
-    started, last_save = time.perf_counter() - progress.seconds, time.perf_counter()
+    if run and main:
+        history = run.start_metrics(progress.epoch)
+    loss_sum = torch.tensor(progress.loss_sum if main else 0.0, dtype=torch.float64, device=device)
+    norm = torch.zeros((), device=device)
     total_steps = config.epochs * len(batches)
-    loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=device)
+    started, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()
+
+    def mean_loss() -> float:
+        progress.loss_sum = float(accelerator.reduce(loss_sum))
+        if not (math.isfinite(progress.loss_sum) and torch.isfinite(norm)):
+            raise FloatingPointError(
+                f"the loss is not finite any more at step {progress.step} (epoch {progress.epoch + 1}, "
+                f"learning rate {progress.learning_rate:.3g}): lower learning_rate, set clip_norm, use "
+                "precision='fp32' if it is 'bf16', and make sure that the data hold no NaN"
+            )
+        return progress.loss_sum / max(progress.samples, 1)
+
+    def save_if(due: bool) -> None:
+        nonlocal saved_at, started
+        if run and from_main(due):
+            mean_loss()
+            tensors = checkpoint.pack(model, optimizer, ema)
+            random = gather_object([checkpoint.random_state()])
+            if main:
+                run.write_model(best_weights)
+                run.write_state(
+                    tensors, {"progress": asdict(progress), "random": random, "config": config.to_dict()}
+                )
+            saved_at = time.perf_counter()
+            started = saved_at - progress.seconds
+
+    def finished() -> bool:
+        if config.patience and progress.epoch - progress.best_epoch >= config.patience:
+            return True
+        if config.budget_seconds:
+            return progress.seconds >= config.budget_seconds
+        return progress.epoch >= config.epochs
+
     objective.train()
-    while progress.epoch < config.epochs:
+    while not finished():
         bar = tqdm(
-            batches.epoch(progress.epoch, progress.batch),
+            batches.epoch(progress.epoch, start=progress.batch),
             desc=f"epoch {progress.epoch + 1}",
             total=len(batches),
             initial=progress.batch,
             leave=False,
-            disable=None if accelerator.is_main_process else True,
+            disable=None if main else True,  # None: silent where the output is no terminal
         )
         for batch in bar:
-            rate = learning_rate(config, (progress.step + 0.5) / total_steps)
+            done = (progress.step + 0.5) / total_steps
+            if config.budget_seconds:
+                done = min(progress.seconds / config.budget_seconds, 1.0)
+            progress.learning_rate = learning_rate(config, done)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = progress.learning_rate
+
             for i, (x, y, count) in enumerate(batch.pieces, start=1):
                 x, y = x.to(device, dtype, non_blocking=True), y.to(device, dtype, non_blocking=True)
-                last = i == len(batch.pieces)
-                with contextlib.nullcontext() if last else accelerator.no_sync(objective):
-                    value = objective(x, y)
+                with contextlib.nullcontext() if i == len(batch.pieces) else accelerator.no_sync(objective):
+                    loss = objective(x, y)
+                    # Gradients are averaged over processes; this makes all samples of the batch count alike.
                     share = count * processes / batch.size
-                    accelerator.backward(value if share == 1 else value * share)
-                loss_sum += value.detach() * count
+                    accelerator.backward(loss if share == 1 else loss * share)
+                loss_sum += loss.detach() * count
             if config.clip_norm > 0:
-                accelerator.clip_grad_norm_(parameters, config.clip_norm)
+                norm = accelerator.clip_grad_norm_(parameters, config.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
             if ema:
                 ema.update(progress.step)
+
             progress.step += 1
             progress.batch += 1
             progress.samples += batch.size
             progress.seconds = time.perf_counter() - started
-        train_loss = accelerator.reduce(loss_sum).item() / progress.samples
-        loss_sum.zero_()
-        progress.epoch, progress.batch, progress.samples = progress.epoch + 1, 0, 0
+            if config.budget_seconds:
+                progress.seconds = from_main(progress.seconds)
+                if finished():
+                    break
+            looked = progress.step % CHECK_EVERY == 0
+            if looked:
+                bar.set_postfix(loss=f"{mean_loss():.3g}", refresh=False)
+            if looked or processes == 1:
+                save_if(time.perf_counter() - saved_at >= config.save_seconds)
+
         row = {
-            "epoch": progress.epoch,
+            "epoch": progress.epoch + 1,
             "step": progress.step,
             "seconds": progress.seconds,
-            "learning_rate": rate,
-            "train_loss": train_loss,
+            "learning_rate": progress.learning_rate,
+            "train_loss": mean_loss(),
         }
-        with ema.applied() if ema else contextlib.nullcontext():
-            if valid_batches is not None:
-                errors = evaluate(objective, loss, valid_batches, accelerator, dtype)
+        loss_sum.zero_()
+        progress.epoch, progress.batch, progress.samples = progress.epoch + 1, 0, 0
+        with averaged(), uncompiled(config):
+            if valid_batches:
+                errors = evaluate(objective, valid_batches, criterion, accelerator, dtype)
                 row |= {f"valid_{name}": value for name, value in errors.items()}
-            if valid is None or errors["l2"] < progress.best:
+                if config.rollout_steps:
+                    row["valid_rollout_l2"] = rollout_errors(
+                        objective, valid, config.rollout_steps, device, dtype
+                    )
+            if not valid_batches or row["valid_l2"] < progress.best:
                 progress.best, progress.best_epoch = row.get("valid_l2", math.inf), progress.epoch
                 best_weights = checkpoint.weights(model)
         history.append(row)
-        if run and accelerator.is_main_process:
+        accelerator.log(
+            {key: value for key, value in row.items() if not isinstance(value, list)}, progress.step
+        )
+        if run and main:
             run.log(row)
-        save()
         started = time.perf_counter() - progress.seconds
+        save_if(time.perf_counter() - saved_at >= config.save_seconds)
+    save_if(True)
 
+    # The best weights, on the test sets.
     checkpoint.load_weights(model, best_weights)
-    result = FitResult(model, history, best_epoch=progress.best_epoch, folder=run and run.path)
+    result = FitResult(model, history, best_epoch=progress.best_epoch, folder=run.path if run else None)
+    with uncompiled(config):
+        for name, dataset in test.items():
+            result.test[name] = evaluate(objective, batches_of(dataset), criterion, accelerator, dtype)
+    if test:
+        row = {
+            f"test_{name}_{key}": value
+            for name, errors in result.test.items()
+            for key, value in errors.items()
+        }
+        accelerator.log(row, progress.step)
+        if run and main:
+            run.log({"epoch": progress.best_epoch, "step": progress.step, "seconds": progress.seconds} | row)
+    for tracker in accelerator.trackers:
+        tracker.finish()
     return result

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from opflow.training.batches import read
+from opflow.training.config import TrainConfig
 
 
 def seed_everything(seed: int) -> None:
@@ -52,6 +53,11 @@ def frame_channels(model: nn.Module, dataset: Dataset, dtype: torch.dtype) -> in
     return channels
 
 
+def uncompiled(config: TrainConfig) -> contextlib.AbstractContextManager:
+    """Run compiled modules eagerly: evaluation is rare, and would be compiled anew for each shape."""
+    return torch.compiler.set_stance("force_eager") if config.compile else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
 def recomputed_blocks(model: nn.Module) -> Iterator[None]:
     """Let the members of the outermost `ModuleList`s recompute their activations in the backward pass.
@@ -66,8 +72,8 @@ def recomputed_blocks(model: nn.Module) -> Iterator[None]:
     blocks = list(_blocks(model))
     if not blocks:
         raise ValueError(
-            f"checkpoint_activations works on models whose blocks stand in a ModuleList; {type(model).__name__} "
-            "has none"
+            "checkpoint_activations works on models whose blocks stand in a ModuleList; "
+            f"{type(model).__name__} has none"
         )
     for block in blocks:
         block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)

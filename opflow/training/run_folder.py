@@ -14,8 +14,19 @@ from torch import Tensor, nn
 
 from opflow.operators.base import Operator
 from opflow.training.checkpoint import read_tensors, refuse_pickles, replacing, write_tensors
+from opflow.training.config import TrainConfig
 
-STATE = Path("last") / "state.safetensors"
+# What may differ when a run is resumed: none of it alters a step, but for the length of the run, which
+# stretches the schedule.
+MAY_CHANGE = (
+    "epochs",
+    "budget_seconds",
+    "patience",
+    "rollout_steps",
+    "workers",
+    "save_seconds",
+    "tracker",
+)
 
 
 class RunFolder:
@@ -27,39 +38,59 @@ class RunFolder:
 
     def __init__(self, path: str | Path, resume: bool):
         self.path = Path(path)
-        self.state_path = self.path / STATE
+        self.state_path = self.path / "last" / "state.safetensors"
         if self.path.exists():
             refuse_pickles(self.path)
         if self.state_path.exists() and not resume:
             raise ValueError(
-                f"{self.path} holds a run already; pass resume=True to go on with it, or choose another folder"
+                f"{self.path} holds a run already; pass resume=True to go on with it, or choose another "
+                "folder"
             )
 
-    def create(self) -> None:
-        """Make the folder."""
+    def create(self, model: nn.Module, config: TrainConfig, device: torch.device, processes: int) -> None:
+        """Make the folder; write down model, configuration and environment."""
         self.state_path.parent.mkdir(parents=True, exist_ok=True)
+        described = (
+            {"class": type(model).__name__, "config": model.config} if isinstance(model, Operator) else {}
+        )
+        self._write_json("config.json", {**described, "run": config.to_dict()})
+        self._write_json("env.json", environment(device, processes))
 
-    def read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return tensors and record of the last saved state, None where there is none."""
-        return read_tensors(self.state_path) if self.state_path.exists() else None
+    def read_state(self, config: TrainConfig) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return tensors and record of the last saved state, None where there is none.
+
+        Raises:
+            ValueError: the state was saved under a configuration that `config` does not continue.
+        """
+        if not self.state_path.exists():
+            return None
+        tensors, record = read_tensors(self.state_path)
+        now = config.to_dict()
+        changed = [
+            f"{name} was {before!r}, now {now.get(name)!r}"
+            for name, before in record["config"].items()
+            if now.get(name) != before and name not in MAY_CHANGE
+        ]
+        if changed:
+            raise ValueError(
+                f"{self.path} cannot be resumed with another configuration ({'; '.join(changed)}); only "
+                f"{', '.join(MAY_CHANGE)} may change. Choose another folder for a new run"
+            )
+        return tensors, record
 
     def write_state(self, tensors: Mapping[str, Tensor], record: dict[str, Any]) -> None:
         """Replace the state to resume from."""
         write_tensors(self.state_path, tensors, record)
 
-    def write_model(self, model: nn.Module, weights: Mapping[str, Tensor], run: dict[str, Any]) -> None:
-        """Write the best weights, and what is needed to build the model again."""
-        described = (
-            {"class": type(model).__name__, "config": model.config} if isinstance(model, Operator) else {}
-        )
-        self.write_json("config.json", {**described, "run": run})
+    def write_model(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace the best weights."""
         write_tensors(self.path / "model.safetensors", weights)
 
     def read_model(self) -> dict[str, Tensor]:
         """Return the best weights so far."""
         return read_tensors(self.path / "model.safetensors")[0]
 
-    def write_json(self, name: str, value: Any) -> None:
+    def _write_json(self, name: str, value: Any) -> None:
         """Write a JSON file, atomically."""
         with replacing(self.path / name) as temporary:
             temporary.write_text(json.dumps(value, indent=2) + "\n")

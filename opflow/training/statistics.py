@@ -17,8 +17,8 @@ class Moments:
         >>> moments = Moments()
         >>> moments.add(torch.tensor([[[1.0, 2.0]]]))
         >>> moments.add(torch.tensor([[[6.0, 7.0]]]))
-        >>> moments.mean.tolist(), (moments.std ** 2).tolist()
-        ([4.0], [6.5])
+        >>> moments.mean.item(), round(moments.std.item() ** 2, 12)
+        (4.0, 6.5)
     """
 
     def __init__(self):
