@@ -54,9 +54,10 @@ def test_relative_l2_averages_over_channels_and_keeps_samples():
     assert metrics.relative_l2(y * factors[:, :, None], y).tolist() == pytest.approx(expected, rel=1e-14)
 
 
-def test_relative_l2_of_two_zero_fields_is_zero():
+def test_a_target_of_zero_counts_the_absolute_error():
     zero = torch.zeros(1, 1, 4)
     assert metrics.relative_l2(zero, zero).item() == 0
+    assert metrics.relative_l2(zero + 3, zero).item() == 6
 
 
 @pytest.mark.parametrize("periodic", [True, False])

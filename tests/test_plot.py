@@ -169,9 +169,9 @@ import sys, numpy as np
 from opflow import plot
 assert "matplotlib" not in sys.modules, "imported before it is needed"
 import matplotlib
-before = dict(matplotlib.rcParams)
+before = matplotlib.rcParams.copy()
 plot.comparison(np.eye(4), np.eye(4)).savefig(sys.argv[1])
-assert dict(matplotlib.rcParams) == before
+assert matplotlib.rcParams.copy() == before
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code, "/dev/null"], check=True, cwd=Path(__file__).parents[1])

@@ -19,7 +19,7 @@ def pair(prediction: Tensor, target: Tensor, least_ndim: int, layout: str) -> tu
 
 
 def ratio(error: Tensor, scale: Tensor) -> Tensor:
-    return error / scale.clamp_min(torch.finfo(scale.dtype).tiny)
+    return error / torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
 def norm(u: Tensor, dims: tuple[int, ...]) -> Tensor:

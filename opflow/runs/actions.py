@@ -1,0 +1,158 @@
+"""What can be done with runs: train, evaluate, compare."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from opflow.report import EVALUATION_FILE, SAMPLE_FILE, read_metrics, write_report
+from opflow.runs.config import RUN_FILE, RunConfig
+from opflow.runs.evaluation import Evaluation, evaluate
+
+if TYPE_CHECKING:
+    from opflow.training import FitResult
+    from pde_data import FieldDataset
+
+
+def train(config: RunConfig, folder: str | Path, *, resume: bool = False) -> "FitResult":
+    """Run a configuration in a folder: train, evaluate on the test data, write `report.md`.
+
+    Under torchrun every process calls this; the first one writes.
+
+    Args:
+        config: the run.
+        folder: where it is written; see `opflow.fit` for its files. `run.json` holds `config`.
+        resume: go on with the run in `folder`.
+
+    Raises:
+        ValueError: no data were named, they do not fit the model, or the folder holds a run already.
+        pde_data.DatasetError: the data cannot be read.
+    """
+    from opflow.operators import build
+    from opflow.training import fit
+
+    data, valid, test = (config.dataset(part) for part in ("train", "valid", "test"))
+    assert data is not None  # `dataset` raises where there is no training data
+    channels = {"in_channels": data.in_channels, "out_channels": data.out_channels // data.horizon}
+    torch.manual_seed(config.train.seed)
+    try:
+        model = build(config.model, **channels, **config.options)
+    except TypeError as error:
+        raise ValueError(f"{config.model} cannot be built with options {config.options}: {error}") from error
+    first = int(os.environ.get("RANK", 0)) == 0
+    if first:
+        if not resume and (Path(folder) / RUN_FILE).exists():
+            raise ValueError(
+                f"{folder} holds a run already: go on with it by --resume {folder}, or choose another folder"
+            )
+        names = {"inputs": tuple(data.input_names), "targets": tuple(data.target_names)}
+        config = replace(config, **names)
+        config.write(folder)
+    result = fit(model, data, valid, config=config.train, folder=folder, resume=resume)
+    if first:
+        held_out = test or valid
+        if held_out is not None:
+            save_evaluation(folder, evaluate(model, held_out), "test" if test else "valid", config, held_out)
+        write_report(folder)
+    return result
+
+
+def evaluate_run(
+    folder: str | Path, data: str | Path | None = None, *, resolution: int | None = None
+) -> dict[str, Any]:
+    """Measure the model of a run on its own test data, or on all samples of another file.
+
+    The numbers are added to the `evaluation.json` of the run, under the name of the data and, where it is
+    given, the resolution; the report is written again.
+
+    Args:
+        folder: the run.
+        data: another file with the fields that the run was trained on.
+        resolution: resample the fields to so many points per axis.
+
+    Returns:
+        `Evaluation.numbers`.
+
+    Raises:
+        ValueError: the run has no test data and no others are given, or they do not fit the model.
+    """
+    from opflow import load
+
+    config = RunConfig.read(folder)
+    other = {} if resolution is None else {"resolution": resolution}
+    if data is not None:
+        held_out, label = config.open(data, **other), Path(data).stem
+    else:
+        config = RunConfig.from_dict(config.to_dict() | other)
+        held_out, label = config.dataset("test"), "test"
+    if held_out is None:
+        raise ValueError(f"the run {folder} has no test data of its own; give some with --data FILE")
+    label += f" at {resolution}" if resolution else ""
+    evaluation = evaluate(load(folder), held_out)
+    save_evaluation(folder, evaluation, label, config, held_out)
+    write_report(folder)
+    return evaluation.numbers
+
+
+def save_evaluation(
+    folder: str | Path, evaluation: Evaluation, label: str, config: RunConfig, dataset: "FieldDataset"
+) -> None:
+    """Add an evaluation to a run folder: `evaluation.json`, and the arrays of its pictures."""
+    path = Path(folder) / EVALUATION_FILE
+    held = json.loads(path.read_text()) if path.is_file() else {}
+    held.pop(label, None)
+    shown = {"fields": dataset.target_names, "units": _units(dataset)}
+    path.write_text(json.dumps({**held, label: evaluation.numbers | shown}, indent=2) + "\n")
+    np.savez_compressed(Path(folder) / SAMPLE_FILE, **evaluation.sample)
+
+
+def _units(dataset: "FieldDataset") -> list[str]:
+    import pde_data
+
+    if not Path(dataset.name).exists():
+        return [""] * len(dataset.target_names)
+    with pde_data.open(dataset.name) as file:
+        return [str(file[name].attrs.get("units", "")) for name in dataset.target_names]
+
+
+def compare(first: str | Path, second: str | Path) -> list[tuple[str, str, str]]:
+    """Return what differs between two runs, settings first, then results: rows of name and two values.
+
+    Results are the mean errors of all evaluations that either run has, whether they differ or not.
+
+    Raises:
+        FileNotFoundError: one of the folders is not one of a run.
+    """
+    settings = [_flat(RunConfig.read(folder).to_dict()) for folder in (first, second)]
+    rows = [row for row in _joined(*settings) if row[1] != row[2]]
+    return rows + _joined(*(_results(Path(folder)) for folder in (first, second)))
+
+
+def _results(folder: Path) -> dict[str, str]:
+    path, results = folder / EVALUATION_FILE, {}
+    for label, numbers in (json.loads(path.read_text()) if path.is_file() else {}).items():
+        for metric, value in numbers["errors"].items():
+            results[f"{label}: {metric}"] = "not finite" if value["mean"] is None else f"{value['mean']:.4g}"
+    rows = read_metrics(folder)
+    if rows:
+        results["seconds of training"] = f"{rows[-1]['seconds']:.4g}"
+    return results
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat = {}
+    for name, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{name}.")
+            if isinstance(value, dict)
+            else {prefix + name: json.dumps(value)}
+        )
+    return flat
+
+
+def _joined(first: dict[str, str], second: dict[str, str]) -> list[tuple[str, str, str]]:
+    return [(name, first.get(name, "-"), second.get(name, "-")) for name in dict.fromkeys([*first, *second])]

@@ -1,0 +1,151 @@
+"""A run as data: which fields, which model, how to train. Named runs are rows of a table."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opflow.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from pde_data import FieldDataset
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that `opflow train` needs, JSON values only: a run is the same wherever it is read again.
+
+    Example:
+        >>> config = RunConfig(data="ns.h5", options={"hidden_channels": 16})
+        >>> RunConfig.from_dict(config.to_dict()) == config
+        True
+    """
+
+    data: str = ""
+    """File or folder with the fields, in any format that pde_data opens. It is divided by sample into train,
+    valid and test unless those have files of their own."""
+    valid: str | None = None
+    """Validation data, where they are a file of their own."""
+    test: str | None = None
+    """Test data, where they are a file of their own."""
+    inputs: tuple[str, ...] = ()
+    """Input variables; empty for what the file recommends, or its only field."""
+    targets: tuple[str, ...] = ()
+    """Target variables; empty for the inputs at later times, or what the file recommends."""
+    window: int = 1
+    """Input frames, for fields over time."""
+    horizon: int = 1
+    """Target frames in training, for fields over time; with several the model is unrolled."""
+    resolution: int | None = None
+    """Resample the fields to so many points per axis."""
+    model: str = "FNO"
+    """Operator by its name in `opflow list`; `neuralop:UNO` is UNO of the neuraloperator package."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the operator; the numbers of channels follow from the data."""
+    train: TrainConfig = TrainConfig()
+    """How to train."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Build the record from what `to_dict` returned.
+
+        Raises:
+            ValueError: a field is unknown.
+        """
+        known = [f.name for f in dataclasses.fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"RunConfig has no field {', '.join(unknown)}; it has {', '.join(known)}")
+        values = dict(values)
+        for name in ("inputs", "targets"):
+            values[name] = tuple(values.get(name, ()))
+        values["train"] = TrainConfig.from_dict(values.get("train", {}))
+        return cls(**values)
+
+    def write(self, folder: str | Path) -> None:
+        """Write `run.json` into a run folder."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / RUN_FILE).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "RunConfig":
+        """Read the `run.json` of a run folder.
+
+        Raises:
+            FileNotFoundError: the folder is not one of a run that `opflow train` started.
+        """
+        path = Path(folder) / RUN_FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} is not a run folder: there is no {RUN_FILE} in it")
+        return cls.from_dict(json.loads(path.read_text()))
+
+    def dataset(self, part: str) -> "FieldDataset | None":
+        """Open the "train", "valid" or "test" data; None where the configuration leaves no such part.
+
+        A part with a file of its own is all of that file. Otherwise `data` is divided by sample: 8:1:1, or
+        9:1:0 where the test data have a file of their own; where the validation data have one, all of `data`
+        is for training, and there are no test data.
+
+        Raises:
+            ValueError: no data were named.
+            pde_data.DatasetError: the file does not hold what is asked for.
+        """
+        if not self.data:
+            raise ValueError(
+                "no data were named: give --data FILE, for example one made by "
+                "`pde-data generate navier_stokes ns.h5`"
+            )
+        own_file = {"valid": self.valid, "test": self.test}.get(part)
+        if own_file:
+            return self.open(own_file)
+        if self.valid:
+            return self.open(self.data) if part == "train" else None
+        return self.open(self.data, split=part, fractions=(0.9, 0.1, 0.0) if self.test else (0.8, 0.1, 0.1))
+
+    def open(self, path: str | Path, **options: Any) -> "FieldDataset":
+        """Open another file as inputs and targets of this run; `options` as of `pde_data.FieldDataset`."""
+        from pde_data import FieldDataset
+
+        defaults: dict[str, Any] = {
+            "resolution": self.resolution,
+            "window": self.window,
+            "horizon": self.horizon,
+        }
+        names = (list(self.inputs) or None, list(self.targets) or None)
+        return FieldDataset(path, *names, **(defaults | options))
+
+
+RUNS: dict[str, tuple[str, RunConfig]] = {
+    "fno-navier-stokes": (
+        "FNO that steps two-dimensional vorticity, unrolled in validation",
+        RunConfig(
+            options={"n_modes": [24, 24], "hidden_channels": 32, "n_layers": 4},
+            train=TrainConfig(
+                epochs=50, batch_size=16, learning_rate=2e-3, predict="increment", rollout_steps=10
+            ),
+        ),
+    ),
+    "fno-darcy": (
+        "FNO from the coefficient of Darcy flow to its pressure",
+        RunConfig(
+            options={"n_modes": [16, 16], "hidden_channels": 24, "n_layers": 4},
+            train=TrainConfig(epochs=100, batch_size=16, learning_rate=5e-3),
+        ),
+    ),
+    "quickstart": (
+        "small FNO on Navier-Stokes data within 100 seconds",
+        RunConfig(
+            options={"n_modes": [16, 16], "hidden_channels": 24, "n_layers": 4},
+            train=TrainConfig(batch_size=16, learning_rate=4e-3, predict="increment", budget_seconds=100),
+        ),
+    ),
+}
+"""Named runs: what they are for, and their configuration, to be completed by `data`."""

@@ -1,0 +1,101 @@
+"""From a file of fields to a file of predictions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from opflow.operators.base import Operator
+from opflow.rollout import rollout
+from opflow.runs.config import RunConfig
+
+
+def predict(
+    folder: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    resolution: int | None = None,
+    steps: int | None = None,
+    batch_size: int = 32,
+) -> None:
+    """Apply the model of a run to a file, and write a netCDF file that `pde_data.open` reads.
+
+    Fields without time are mapped to the target variables. Fields over time are continued from their first
+    frames, as many as the model takes, and the result begins with the last of these.
+
+    Args:
+        folder: the run.
+        data: file with the input variables.
+        out: file to write; replaced where it exists.
+        resolution: points per axis of the result; the grid of the input when None.
+        steps: frames to predict; as many as `data` goes on for when None.
+        batch_size: samples at a time.
+
+    Raises:
+        ValueError: `steps` does not fit, or the data do not fit the model.
+        pde_data.DatasetError: `data` cannot be read or lacks an input variable.
+    """
+    from opflow import load
+    from pde_data import formats, resample, sources
+    from pde_data.storage import Schema, Variable, write
+
+    config, model = RunConfig.read(folder), load(folder)
+    schema, name = formats.read(Path(data)), str(data)
+    inputs, _ = sources.field_names(schema, list(config.inputs), list(config.inputs), name)
+    dims = sources.common_dims(schema, inputs, name)
+    moving = "time" in dims
+    grid = sources.grid_of(schema, dims[1 + moving :], name)
+    out_grid = grid if resolution is None else grid.with_sizes((resolution,) * grid.ndim)
+    arrays = [sources.field_array(schema.fields[i], i, name) for i in inputs]
+    samples = arrays[0].shape[0]
+
+    def batches() -> Iterator[tuple[int, np.ndarray]]:
+        for first in range(0, samples, batch_size):
+            chosen = range(first, min(first + batch_size, samples))
+            # (batch, variable, [time,] *space)
+            yield first, np.stack([np.stack([array.sample(i) for array in arrays]) for i in chosen])
+
+    variables = {"sample": Variable(("sample",), np.arange(samples), {"long_name": "sample number"})}
+    variables |= sources.coordinate_variables(out_grid, dims[1 + moving :])
+    window = config.window
+    if moving:
+        times = np.asarray(schema.variables["time"].values, dtype=float)
+        steps = len(times) - window if steps is None else steps
+        if len(times) < window or steps < 1:
+            raise ValueError(
+                f"{name} has {len(times)} frames and the model starts from {window}: say how many to predict "
+                "(--steps)"
+            )
+        step = sources.time_step(schema, 1) or 1.0
+        at = times[window - 1] + step * np.arange(steps + 1)
+        variables["time"] = Variable(("time",), at, schema.variables["time"].attributes)
+    elif steps is not None:
+        raise ValueError(f"{name} has no time axis, so there are no steps to predict")
+    targets = config.targets or config.inputs
+    for target in targets:
+        known = schema.variables.get(target)
+        variables[target] = Variable(
+            dims, None, known.attributes if known else {"units": "1", "long_name": target}
+        )
+
+    def blocks() -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        for first, fields in batches():
+            fields = torch.from_numpy(np.ascontiguousarray(fields, dtype=np.float32))
+            if moving:
+                frames = resample(fields[:, :, :window].transpose(1, 2).contiguous(), grid, out_grid)
+                result = _continued(model, frames, steps or 1)
+            else:
+                result = model.predict(fields, out_grid.sizes if out_grid != grid else None)
+            yield first, dict(zip(targets, result.numpy().swapaxes(0, 1)))
+
+    attributes = {"title": f"prediction of {Path(data).name}", "source": f"opflow {type(model).__name__}"}
+    write(out, Schema(variables, attributes), blocks())
+
+
+def _continued(model: Operator, frames: torch.Tensor, steps: int) -> torch.Tensor:
+    """Return the last of `frames (batch, time, variable, *space)` and what follows, variables before time."""
+    device = next(model.parameters()).device
+    predictions = rollout(model, frames.flatten(1, 2).to(device), steps).cpu()
+    return torch.cat([frames[:, -1:], predictions], 1).transpose(1, 2)
