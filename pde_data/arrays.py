@@ -1,0 +1,216 @@
+"""Where values of a field come from: memory, files, or another grid; always by sample and frame."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import os
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from pde_data.storage import DatasetError
+
+
+class FieldArray(ABC):
+    """Numeric values with the sample axis first, read when asked and safe to pickle and to fork."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @abstractmethod
+    def sample(self, index: int) -> Any:
+        """Values of one sample, as an ndarray or something that slices into one."""
+
+    @property
+    def rows(self) -> np.ndarray | None:
+        """All samples as one C-contiguous array, where memory or a mapped file holds such."""
+        return None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Read by integers, slices and one-dimensional integer arrays, each axis on its own (outer indexing)."""
+        key = key if isinstance(key, tuple) else (key,)
+        key += (slice(None),) * (len(self.shape) - len(key))
+        first, rest = key[0], key[1:]
+        if isinstance(first, int | np.integer):
+            return _outer(self.sample(range(self.shape[0])[first]), rest)
+        indices = range(self.shape[0])[first] if isinstance(first, slice) else np.asarray(first)
+        parts = [_outer(self.sample(int(index)), rest) for index in indices]
+        if parts:
+            return np.stack(parts)
+        return np.empty(
+            (0, *_outer(np.broadcast_to(np.zeros((), self.dtype), self.shape[1:]), rest).shape), self.dtype
+        )
+
+
+def _outer(values: Any, key: tuple) -> np.ndarray:
+    # h5py takes one list at most, so slices go first and lists after, from the last axis on.
+    simple = tuple(k if isinstance(k, int | np.integer | slice) else slice(None) for k in key)
+    lists = [k for k in key if not isinstance(k, int | np.integer)]
+    values = np.asarray(values[simple])
+    for axis, k in enumerate(lists):
+        if not isinstance(k, slice):
+            values = np.take(values, k, axis=axis)
+    return values
+
+
+@final
+class MemoryArray(FieldArray):
+    """Values in memory."""
+
+    def __init__(self, values: np.ndarray):
+        self._values = values
+        self.shape = values.shape
+        self.dtype = values.dtype
+
+    def sample(self, index: int) -> np.ndarray:
+        """See `FieldArray`."""
+        return self._values[index]
+
+    @property
+    def rows(self) -> np.ndarray | None:
+        """See `FieldArray`."""
+        return self._values if self._values.flags.c_contiguous else None
+
+
+@final
+class FileArray(FieldArray):
+    """A variable of one or several HDF5 files, joined along the sample axis.
+
+    Contiguous variables are mapped into memory; others are read through a handle that each process opens
+    for itself. Only paths are pickled.
+    """
+
+    def __init__(
+        self, paths: Sequence[str | os.PathLike], name: str, counts: Sequence[int], inner: tuple, dtype: Any
+    ):
+        self.paths = [Path(path) for path in paths]
+        self.name = name
+        self.shape = (sum(counts), *inner)
+        self.dtype = np.dtype(dtype)
+        self._starts = [0, *itertools.accumulate(counts)]
+        self._maps: dict[int, np.ndarray | None] = {}
+
+    def sample(self, index: int) -> Any:
+        """See `FieldArray`."""
+        part = bisect.bisect_right(self._starts, index) - 1
+        local = index - self._starts[part]
+        mapped = self._mapped(part)
+        if mapped is not None:
+            return mapped[local]
+        dataset = _HANDLES.get(self.paths[part])[self.name]
+        return _Row(dataset, local)
+
+    @property
+    def rows(self) -> np.ndarray | None:
+        """See `FieldArray`."""
+        return self._mapped(0) if len(self.paths) == 1 else None
+
+    def _mapped(self, part: int) -> np.ndarray | None:
+        if part not in self._maps:
+            self._maps[part] = _map(self.paths[part], self.name)
+        return self._maps[part]
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_maps": {}}
+
+
+def _map(path: Path, name: str) -> np.ndarray | None:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        dataset = file[name]
+        plain = dataset.chunks is None and dataset.dtype.isnative and not dataset.is_virtual
+        offset = dataset.id.get_offset() if plain else None
+        if offset is None:
+            return None
+        # asarray drops the memmap class, whose every slice costs a microsecond; the mapping stays alive.
+        return np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape))
+
+
+@final
+class _Row:
+    """One sample of an open HDF5 variable, read when sliced."""
+
+    def __init__(self, dataset: Any, index: int):
+        self._dataset = dataset
+        self._index = index
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self._dataset[(self._index, *key) if isinstance(key, tuple) else (self._index, key)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self._dataset[self._index], dtype)
+
+
+@final
+class _Handles:
+    """The most recently used open files of this process; a forked child opens its own."""
+
+    limit = 32
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[tuple, Any] = OrderedDict()
+
+    def get(self, path: Path) -> Any:
+        import h5py
+
+        try:
+            status = path.stat()
+            key = (
+                os.getpid(),
+                path,
+                status.st_ino,
+                status.st_mtime_ns,
+            )  # a file put in its place is another file
+            if key not in self._files:
+                self._files[key] = h5py.File(path, "r")
+        except OSError as error:
+            raise DatasetError(f"cannot open {path}: {error}") from error
+        while len(self._files) > self.limit:
+            self._files.popitem(last=False)[1].close()
+        self._files.move_to_end(key)
+        return self._files[key]
+
+
+_HANDLES = _Handles()
+
+
+@final
+class MappedArray(FieldArray):
+    """Another array with a function applied to each sample, once; the results stay in memory."""
+
+    def __init__(
+        self, source: FieldArray, function: Callable[[np.ndarray], np.ndarray], inner: tuple[int, ...]
+    ):
+        self.source = source
+        self._function = function
+        self.shape = (source.shape[0], *inner)
+        self.dtype = np.dtype(np.float32)
+        self._forget()
+
+    def _forget(self) -> None:
+        # Pages of an untouched empty array take no memory.
+        self._values = np.empty(self.shape, self.dtype)
+        self._ready = np.zeros(self.shape[0], bool)
+
+    def sample(self, index: int) -> np.ndarray:
+        """See `FieldArray`."""
+        if not self._ready[index]:
+            self._values[index] = self._function(np.asarray(self.source.sample(index)))
+            self._ready[index] = True
+        return self._values[index]
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_values", "_ready")}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._forget()

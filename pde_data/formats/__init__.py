@@ -1,0 +1,68 @@
+"""Every format that `pde_data.open` knows: one file each, one row each in `FORMATS`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from pde_data.formats import native, neuralop, shards
+from pde_data.storage import DatasetError, Schema
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@final
+@dataclass(frozen=True)
+class Format:
+    """A kind of file: how to recognise it by content, and how to read it."""
+
+    name: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path], Schema]
+
+
+FORMATS = (
+    Format("shard folder (manifest.json and shard-*.h5)", shards.recognises, shards.read),
+    Format("netCDF-4 / HDF5 with a 'sample' dimension", native.recognises, native.read),
+    Format("neuraloperator .pt (dict of tensors x, y)", neuralop.recognises, neuralop.read),
+)
+
+
+def read(path: str | os.PathLike) -> Schema:
+    """Describe a data set of any known format; large arrays are read later, when asked.
+
+    Raises `DatasetError` when there is nothing at `path`, or nothing that a row of `FORMATS` recognises.
+    """
+    path = Path(path)
+    if not path.exists():
+        near = sorted(p.name for p in path.parent.glob("*") if p.suffix in (".h5", ".nc", ".pt"))[:8]
+        here = f"; {path.parent} holds {', '.join(near)}" if near else ""
+        raise DatasetError(f"there is no file or folder {path}{here}")
+    if path.is_file() and path.stat().st_size == 0:
+        raise DatasetError(f"{path} is empty (0 bytes); write or download it again")
+    for row in FORMATS:
+        if row.recognises(path):
+            return row.read(path)
+    known = "\n".join(f"  - {row.name}" for row in FORMATS)
+    raise DatasetError(f"{path} is in no format that is known here:\n{known}")
+
+
+def open(path: str | os.PathLike) -> xarray.Dataset:
+    """Open a data set of any known format, found by its content, as a lazy `xarray.Dataset`.
+
+    Dimensions are `(sample, time, x[, y[, z]])`. Values are read when they are used; no file stays open that
+    would have to be closed. Raises `DatasetError` for files that are broken, hostile or of no known format.
+
+    >>> import pde_data
+    >>> pde_data.open("no-such-file.h5")
+    Traceback (most recent call last):
+        ...
+    pde_data.storage.DatasetError: there is no file or folder no-such-file.h5
+    """
+    from pde_data.view import to_xarray
+
+    return to_xarray(read(path))

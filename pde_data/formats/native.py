@@ -1,0 +1,90 @@
+"""netCDF-4 files: ours, and any other HDF5 file with dimension scales and a `sample` dimension."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pde_data.arrays import FileArray
+from pde_data.safety import safe_open
+from pde_data.storage import DatasetError, Schema, Variable
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# Written by the netCDF layer for itself.
+_INTERNAL = {
+    "CLASS",
+    "NAME",
+    "DIMENSION_LIST",
+    "REFERENCE_LIST",
+    "_Netcdf4Dimid",
+    "_Netcdf4Coordinates",
+    "_NCProperties",
+}
+
+
+def recognises(path: Path) -> bool:
+    """Whether the file begins as HDF5 does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(8) == SIGNATURE
+
+
+def read(path: Path) -> Schema:
+    """Describe the file; variables over `sample` and more stay on disk."""
+    with safe_open(path) as file:
+        variables = {
+            name: _variable(path, name, item) for name, item in file.items() if hasattr(item, "dims")
+        }
+        schema = Schema(variables, _attributes(file))
+    if not schema.fields:
+        held = ", ".join(f"{name} {tuple(v.values.shape)}" for name, v in variables.items()) or "no variables"
+        raise DatasetError(
+            f"{path} has no variable over a dimension named 'sample' and one of space; it holds {held}. "
+            "Read it with h5py and hand the arrays to FieldDataset.from_arrays"
+        )
+    return schema
+
+
+def _variable(path: Path, name: str, dataset: Any) -> Variable:
+    where = f"{path}: variable {name!r}"
+    dims = _dims(name, dataset)
+    attributes = _attributes(dataset)
+    if "scale_factor" in attributes or "add_offset" in attributes:
+        raise DatasetError(f"{where} is packed (scale_factor, add_offset); unpack it with xarray first")
+    if dims[:1] == ("sample",) and len(dims) > 1:
+        if dataset.dtype.kind not in "fiub":
+            raise DatasetError(f"{where} has type {dataset.dtype}, expected real numbers")
+        return Variable(
+            dims, FileArray([path], name, dataset.shape[:1], dataset.shape[1:], dataset.dtype), attributes
+        )
+    if dataset.shape is None:
+        raise DatasetError(f"{where} is empty (a null dataspace)")
+    return Variable(
+        dims, np.asarray(dataset.asstr()[()] if dataset.dtype.kind == "O" else dataset[()]), attributes
+    )
+
+
+def _dims(name: str, dataset: Any) -> tuple[str, ...]:
+    if dataset.is_scale and len(dataset.shape) == 1:
+        return (name,)
+    return tuple(
+        axis[0].name.rsplit("/", 1)[-1] if len(axis) else f"{name}_dim{index}"
+        for index, axis in enumerate(dataset.dims)
+    )
+
+
+def _attributes(item: Any) -> dict[str, Any]:
+    attributes = {}
+    for key in item.attrs:
+        if key not in _INTERNAL:
+            value = item.attrs[key]
+            value = (
+                value.item()
+                if isinstance(value, np.generic) or getattr(value, "shape", None) == (1,)
+                else value
+            )
+            attributes[key] = value.decode() if isinstance(value, bytes) else value
+    return attributes

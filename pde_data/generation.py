@@ -1,0 +1,206 @@
+"""Generate data sets: shards made by several processes, each whole on disk or not there, joined at the end."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pde_data.equations import EQUATIONS, Equation
+from pde_data.manifest import Manifest, Request
+from pde_data.sources import coordinate_variables, space_names
+from pde_data.storage import DatasetError, Schema, Variable, write
+from pde_data.worker import Here, Worker
+
+
+def generate(
+    equation: str | Equation,
+    path: str | os.PathLike,
+    *,
+    samples: int,
+    seed: int = 0,
+    processes: int | None = None,
+    shard_size: int | None = None,
+    **parameters: Any,
+) -> Path:
+    """Solve an equation for `samples` random initial conditions and write the solutions as netCDF-4.
+
+    A `path` that ends in `.h5` or `.nc` becomes one file, any other a folder of shards with a manifest. Work is
+    done shard by shard: a run that was killed is continued by the same call, which makes only what is missing,
+    and the result has the same bytes as that of an undisturbed run. Hardware, wall times and SHA-256 are in the
+    manifest (`PATH.manifest.json` beside a single file).
+
+    Args:
+        equation: a name in `pde_data.EQUATIONS`, or an `Equation`.
+        path: the file or folder to write.
+        samples: number of trajectories; sample `i` depends on `seed` and `i` alone.
+        seed: seed of the initial conditions.
+        processes: number of worker processes; by default one for each core this process may use.
+        shard_size: samples in a shard; by default a sixteenth of all, at most 25.
+        parameters: fields of the equation, such as `resolution`, `viscosity`, `t_end`.
+
+    Raises `ValueError` for unknown equations or parameters, and `DatasetError` when `path` holds another
+    request's data, when another process is writing it, or when the disk is full (what is finished is kept).
+
+    >>> import pde_data, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = generate("navier_stokes", folder + "/ns.h5", samples=2, resolution=16, t_end=2, records=2, processes=1)
+    ...     dict(pde_data.open(file).sizes)
+    {'sample': 2, 'time': 3, 'x': 16, 'y': 16}
+    """
+    target = Path(path)
+    instance = _instance(equation, parameters)
+    if samples < 1:
+        raise ValueError(f"samples={samples}, expected at least 1")
+    size = min(25, -(-samples // 16)) if shard_size is None else shard_size
+    if size < 1:
+        raise ValueError(f"shard_size={size}, expected at least 1")
+    request = Request(instance, samples, seed, size)
+    single = target.suffix in (".h5", ".nc")
+    with Manifest.locked(target, request, single) as manifest:
+        if not manifest.complete:
+            manifest.recover()
+            _make(request, manifest, processes or len(os.sched_getaffinity(0)))
+            if single:
+                _assemble(target, manifest, instance)
+            manifest.finish()
+    return target
+
+
+def _instance(equation: str | Equation, parameters: dict[str, Any]) -> Equation:
+    if isinstance(equation, Equation):
+        if parameters:
+            raise ValueError(
+                f"parameters {list(parameters)} belong into the {type(equation).__name__} that was given"
+            )
+        return equation
+    if equation not in EQUATIONS:
+        raise ValueError(f"equation={equation!r} is unknown: choose one of {', '.join(EQUATIONS)}")
+    try:
+        return EQUATIONS[equation](**parameters)
+    except TypeError as error:
+        known = ", ".join(EQUATIONS[equation]().parameters())
+        raise ValueError(f"{equation}: {str(error).split('() ')[-1]}; its parameters are {known}") from error
+
+
+def _make(request: Request, manifest: Manifest, processes: int) -> None:
+    """Make the missing shards, `processes` at a time."""
+    from tqdm import tqdm
+
+    missing = manifest.missing
+    done = request.samples - sum(request.count(shard) for shard in missing)
+    workers: queue.SimpleQueue[Worker | Here] = queue.SimpleQueue()
+    count = min(processes, len(missing))
+    started = [Worker() for _ in range(count)] if count > 1 else [Here()]
+    for worker in started:
+        workers.put(worker)
+    bar = tqdm(total=request.samples, initial=done, desc=manifest.target.name, unit="sample", disable=None)
+
+    def make(shard: int) -> None:
+        worker = workers.get()
+        try:
+            record = worker.run(make_shard, manifest.shard(shard), request, shard)
+        finally:
+            workers.put(worker)
+        manifest.add(shard, record)
+        bar.update(request.count(shard))
+
+    with bar, ThreadPoolExecutor(len(started)) as pool:
+        try:
+            jobs = [pool.submit(make, shard) for shard in missing]
+            done_jobs, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+            for job in done_jobs:
+                job.result()
+        except DatasetError as error:
+            kept = request.shards - len(manifest.missing)
+            raise DatasetError(
+                f"{error}\n{kept} of {request.shards} shards are finished and kept in {manifest.folder}; "
+                "make room and run the same command again to go on"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in started:
+                worker.close()
+
+
+def make_shard(path: Path, request: Request, shard: int) -> dict[str, Any]:
+    """Solve for the samples of one shard and write them; returns its manifest entry."""
+    import time
+
+    from pde_data.storage import sha256
+
+    begin = time.perf_counter()
+    indices = request.indices(shard)
+    result = request.equation.generate(request.seed, list(indices))
+    values = {name: result[name] for name in request.equation.variables}
+    scalars = {**result["parameters"], **result["diagnostics"]}
+    for name, value in values.items():
+        finite = np.isfinite(value.reshape(len(value), -1)).all(axis=1)
+        if not finite.all():
+            sample = indices[int(np.argmin(finite))]
+            raise DatasetError(
+                f"{request.equation.name}: {name} of sample {sample} became NaN or infinite; lower dt"
+            )
+    schema = _schema(request, indices, scalars)
+    write(path, schema, [(0, values)])
+    return {
+        "file": path.name,
+        "first": indices[0],
+        "samples": len(indices),
+        "sha256": sha256(path),
+        "wall_time_s": round(time.perf_counter() - begin, 3),
+    }
+
+
+def _schema(request: Request, indices: range, scalars: dict[str, np.ndarray]) -> Schema:
+    equation = request.equation
+    space = space_names(equation.grid.ndim)
+    variables = {
+        "sample": Variable(("sample",), np.asarray(indices, dtype=np.int64), {"long_name": "sample number"}),
+        "time": Variable(
+            ("time",),
+            np.asarray(equation.times, np.float64),
+            {"units": "1", "long_name": "time", "axis": "T"},
+        ),
+        **coordinate_variables(equation.grid),
+        **{name: Variable(("sample",), np.asarray(value)) for name, value in scalars.items()},
+        **{
+            name: Variable(("sample", "time", *space), None, attrs)
+            for name, attrs in equation.variables.items()
+        },
+    }
+    return Schema(variables, request.attributes())
+
+
+def _assemble(target: Path, manifest: Manifest, equation: Equation) -> None:
+    """Join the shards into one file, with no more than one shard in memory."""
+    from pde_data.formats import native
+
+    parts = [native.read(manifest.shard(shard)) for shard in range(manifest.request.shards)]
+    fields = list(equation.variables)
+    scalars = {
+        name: np.concatenate([part.variables[name].values for part in parts])
+        for name, variable in parts[0].variables.items()
+        if variable.dims == ("sample",) and name != "sample"
+    }
+    schema = _schema(manifest.request, range(manifest.request.samples), scalars)
+
+    def blocks() -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        first = 0
+        for part in parts:
+            block = {name: part.variables[name].values[:] for name in fields}
+            yield first, block
+            first += len(block[fields[0]])
+
+    try:
+        write(target, schema, blocks())
+    except DatasetError as error:
+        raise DatasetError(
+            f"{error}\nall {manifest.request.shards} shards are finished and kept in {manifest.folder}; "
+            "make room and run the same command again, which joins them"
+        ) from error

@@ -1,0 +1,115 @@
+"""Open an HDF5 file that may be broken or hostile: nothing outside it is read, nothing absurd is promised."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pde_data.storage import DatasetError
+
+# A file of 266 kB can declare 4 GiB, and one of a few kB 40 PB; reading such a variable ends in MemoryError.
+MAX_RATIO = 2000  # declared bytes for each stored byte: beyond what compression does to real fields
+MAX_CHUNK = 2**30
+SMALL = 2**20  # below this a variable may be all fill value
+
+
+@contextmanager
+def safe_open(path: str | os.PathLike) -> Iterator[Any]:
+    """Open an HDF5 file for reading after looking at every link and every dataset in it.
+
+    Raises `DatasetError` for a missing, empty, truncated or foreign file, external links, external raw
+    storage, virtual datasets whose sources are missing or outside the file's folder, dangling or looping
+    links, sizes that the stored bytes cannot back, and filters that this HDF5 library lacks.
+    """
+    import h5py
+
+    path = Path(path)
+    if not path.exists():
+        raise DatasetError(f"there is no file {path}")
+    if path.is_dir():
+        raise DatasetError(f"{path} is a folder, expected an HDF5 file")
+    if path.stat().st_size == 0:
+        raise DatasetError(f"{path} is empty (0 bytes); write or download it again")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DatasetError(_unreadable(path, str(error))) from error
+    with file:
+        file.visititems_links(lambda name, link: _check_link(file, path, name, link))
+        yield file
+
+
+def _unreadable(path: Path, reason: str) -> str:
+    if "truncated" in reason:
+        return f"{path} is truncated: its end is missing; download or generate it again ({reason})"
+    if "signature" in reason:
+        return f"{path} is not an HDF5 file ({reason})"
+    return f"cannot open {path}: {reason}"
+
+
+def _check_link(file: Any, path: Path, name: str, link: Any) -> None:
+    import h5py
+
+    if isinstance(link, h5py.ExternalLink):
+        raise DatasetError(
+            f"{path}: {name!r} is an external link to {link.filename!r}; links out of a file are not followed, "
+            "copy the data into it (h5repack or h5copy)"
+        )
+    try:
+        item = file[name]
+    except (KeyError, RuntimeError, OSError) as error:
+        raise DatasetError(f"{path}: {name!r} is a link that leads nowhere or in a circle") from error
+    if isinstance(item, h5py.Dataset):
+        _check_dataset(item, path)
+
+
+def _check_dataset(dataset: Any, path: Path) -> None:
+    import h5py
+
+    where = f"{path}: {dataset.name!r}"
+    if dataset.external:
+        raise DatasetError(
+            f"{where} keeps its bytes in another file ({dataset.external[0][0]!r}); external storage is not read"
+        )
+    if dataset.is_virtual:
+        _check_sources(dataset, path)
+        return
+    if dataset.shape is None or dataset.dtype.hasobject:
+        return
+    stored = dataset.id.get_storage_size()
+    if dataset.nbytes > SMALL and dataset.nbytes > MAX_RATIO * stored:
+        raise DatasetError(
+            f"{where} declares {dataset.nbytes:,} bytes but only {stored:,} are stored; "
+            "the file is unfinished or forged"
+        )
+    if dataset.chunks is not None:
+        chunk = dataset.dtype.itemsize
+        for size in dataset.chunks:
+            chunk *= size
+        if chunk > MAX_CHUNK:
+            raise DatasetError(
+                f"{where} has chunks of {chunk:,} bytes, more than {MAX_CHUNK:,}; rechunk the file"
+            )
+        plist = dataset.id.get_create_plist()
+        for index in range(plist.get_nfilters()):
+            code, _, _, label = plist.get_filter(index)
+            if not h5py.h5z.filter_avail(code):
+                raise DatasetError(
+                    f"{where} is compressed with filter {code} ({label.decode()!r}), which this HDF5 library lacks; "
+                    "pip install hdf5plugin and import hdf5plugin before opening the file"
+                )
+
+
+def _check_sources(dataset: Any, path: Path) -> None:
+    # HDF5 fills the part of a missing source with zeros and says nothing.
+    root = path.resolve().parent
+    for source in dataset.virtual_sources():
+        target = (root / source.file_name).resolve() if source.file_name != "." else path.resolve()
+        where = f"{path}: virtual variable {dataset.name!r} takes its values from {source.file_name!r}"
+        if not target.is_relative_to(root):
+            raise DatasetError(f"{where}, outside of {root}; such files are not read")
+        if not target.is_file():
+            raise DatasetError(f"{where}, which is missing; put it beside the file")
