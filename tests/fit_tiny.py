@@ -14,6 +14,9 @@ from torch.utils.data import TensorDataset
 from opflow.training import TrainConfig, fit
 
 
+pause = 0.0
+
+
 class Slow(TensorDataset):
     """Pairs that take a while to read, so that there is time to be killed in."""
 
@@ -36,7 +39,7 @@ def data(seed, n=22):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, options = sys.argv[1], json.loads(sys.argv[2])
-    pause = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
+    pause = float(sys.argv[3]) if len(sys.argv) > 3 else pause
     print("ready", flush=True)
     fit(model(), data(1), data(2, 7), config=TrainConfig(**options), folder=folder, resume=True)
     if torch.distributed.is_initialized():

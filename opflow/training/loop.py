@@ -103,6 +103,7 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     # One process, or one of several.
     AcceleratorState._reset_state()  # a program may call `fit` several times, with different precisions
     accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # or it would not join the processes of torchrun on CPUs
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         log_with=config.tracker,
         project_dir=folder,
