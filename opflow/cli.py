@@ -66,6 +66,8 @@ def _value_of(option: str, argv: list[str]) -> str | None:
 def _train_command(resume: str | None) -> Callable[..., None]:
     from opflow.runs import RUNS, RunConfig
 
+    if resume == "":
+        raise ValueError("--resume needs the folder of a run")
     if resume is not None:
         return _resume(RunConfig.read(resume))
     choices = [

@@ -109,7 +109,7 @@ def _figures(folder: Path, rows: list[dict[str, Any]], evaluations: dict[str, An
             sample = {name: file[name] for name in file.files}
         yield from _sample_figures(sample, last)
     if "rollout" in last:
-        curves = {"trained": last["rollout"]["relative_l2"]}
+        curves = {"trained": last["rollout"]["relative_l2"], "persistence": last["rollout"]["persistence"]}
         yield "Error against time", "error_growth.png", plot.error_growth(last["rollout"]["times"], curves)
     if "spectrum" in last:
         curves = {"truth": last["spectrum"]["target"], "prediction": last["spectrum"]["prediction"]}

@@ -1,6 +1,6 @@
 """Fields beside predictions: panels, strips, films."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +104,7 @@ def _curves(y: np.ndarray, p: np.ndarray, names: list[str], units: str, length: 
 def rollout_strip(
     target,
     prediction,
-    times: Sequence[float],
+    times: Iterable[float],
     *,
     columns: int = 6,
     name: str = "field",
@@ -133,7 +133,7 @@ def rollout_strip(
         >>> [axes.get_title() for axes in figure.axes[:4]]
         ['$t = 1$', '$t = 7$', '$t = 14$', '$t = 20$']
     """
-    y, p, times = _movie(target, prediction, times)
+    y, p, at = _movie(target, prediction, times)
     shown = np.unique(np.linspace(0, len(y) - 1, max(1, min(columns, len(y)))).round().astype(int))
     width, height = _panel(1.6, lengths)
     figure = new_figure(len(shown) * width + 1.3, 3 * height + 0.75, layout="compressed")
@@ -145,7 +145,7 @@ def rollout_strip(
         for row, (ax, (panel, panel_scale)) in enumerate(zip(column, panels)):
             images[row] = _image(ax, panel, lengths, panel_scale)
             ax.set(xticks=[], yticks=[])
-        column[0].set_title(f"$t = {times[step]:g}${space_units(time_units)}")
+        column[0].set_title(f"$t = {at[step]:g}${space_units(time_units)}")
         column[2].set_xlabel(f"rel. error {_percent(y[step], p[step])}", fontsize="small")
     for ax, text in zip(axes[:, 0], ("truth", "prediction", "error")):
         ax.set_ylabel(text, fontsize="large")
@@ -158,7 +158,7 @@ def animate(
     path: str | PathLike,
     target,
     prediction,
-    times: Sequence[float],
+    times: Iterable[float],
     *,
     frames_per_second: int = 8,
     name: str = "field",
@@ -185,7 +185,7 @@ def animate(
     """
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
-    y, p, times = _movie(target, prediction, times)
+    y, p, at = _movie(target, prediction, times)
     path = Path(path)
     if path.suffix not in (".gif", ".mp4"):
         raise ValueError(f"{path.name}: a film is written as .gif or .mp4")
@@ -210,7 +210,7 @@ def animate(
             for image, (film, _, _) in zip(images, panels):
                 image.set_data(film[step].T)
             axes[2].set_title(f"error, {_percent(y[step], p[step])}")
-            axes[0].set_title(f"truth, $t = {times[step]:g}${space_units(time_units)}")
+            axes[0].set_title(f"truth, $t = {at[step]:g}${space_units(time_units)}")
             writer.grab_frame()
     return figure
 

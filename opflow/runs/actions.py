@@ -107,7 +107,8 @@ def save_evaluation(
     held.pop(label, None)
     shown = {"fields": dataset.target_names, "units": _units(dataset)}
     path.write_text(json.dumps({**held, label: evaluation.numbers | shown}, indent=2) + "\n")
-    np.savez_compressed(Path(folder) / SAMPLE_FILE, **evaluation.sample)
+    arrays: dict[str, Any] = dict(evaluation.sample)
+    np.savez_compressed(Path(folder) / SAMPLE_FILE, **arrays)
 
 
 def _units(dataset: "FieldDataset") -> list[str]:

@@ -21,11 +21,11 @@ class Evaluation:
     """What `evaluate` found.
 
     Attributes:
-        numbers: JSON values. `pairs`, the number of pairs; `errors` and, for fields over time,
-            `persistence`: `{metric: {"mean": ..., "standard_error": ...}}`; with trajectories `rollout`:
-            `times`, the mean `relative_l2` at each, and the median `correlation_time`, null when the
-            correlation stays above 0.8; on periodic grids `spectrum`: `wavenumbers`, `target` and
-            `prediction`.
+        numbers: JSON values. `pairs`, the number of pairs. `errors` and, for fields over time,
+            `persistence`: `{metric: {"mean": ..., "standard_error": ...}}`. `rollout`, for fields over time:
+            `times`; at each the mean `relative_l2` and that of `persistence` of the last known frame; the
+            median `correlation_time`, null when the correlation stays above 0.8. `spectrum`, on periodic
+            grids: `wavenumbers`, `target` and `prediction`.
         sample: arrays of the first sample, for pictures: `target` and `prediction` `(step, channel, *space)`,
             `times` `(step,)` and `lengths` `(dim,)`.
     """
@@ -50,7 +50,7 @@ def evaluate(model: Operator, dataset: "FieldDataset", *, batch_size: int = 32) 
         ValueError: the model does not fit the data.
     """
     errors, persistence, spectra = _Table(dataset), _Table(dataset), []
-    periodic = all(dataset.grid.periodic)
+    periodic = bool(np.all(dataset.grid.periodic))
     sample = None
     for first in range(0, len(dataset), batch_size):
         x, y = dataset.gather(range(first, min(first + batch_size, len(dataset))))
@@ -66,10 +66,11 @@ def evaluate(model: Operator, dataset: "FieldDataset", *, batch_size: int = 32) 
     numbers: dict[str, Any] = {"pairs": len(dataset), "errors": errors.summary()}
     if dataset.time_dependent:
         numbers["persistence"] = persistence.summary()
-        truth, prediction, times = _rollouts(model, dataset, batch_size)
+        start, truth, prediction, times = _rollouts(model, dataset, batch_size)
         numbers["rollout"] = {
             "times": times,
             "relative_l2": metrics.rollout_error(prediction, truth).mean(0).tolist(),
+            "persistence": metrics.rollout_error(start.expand_as(truth), truth).mean(0).tolist(),
             "correlation_time": _finite(metrics.correlation_time(prediction, truth, times).median().item()),
         }
         if periodic:
@@ -115,10 +116,11 @@ class _Table:
 
 def _rollouts(
     model: Operator, dataset: "FieldDataset", batch_size: int
-) -> tuple[Tensor, Tensor, list[float]]:
+) -> tuple[Tensor, Tensor, Tensor, list[float]]:
+    """Return last known frame, truth and prediction `(sample, step, channel, *space)`, times since."""
     device = next(model.parameters()).device
     window, stride = dataset.window, dataset.stride
-    truths, predictions = [], []
+    starts, truths, predictions = [], [], []
     for first in range(0, dataset.n_samples, batch_size):
         numbers = range(first, min(first + batch_size, dataset.n_samples))
         frames = torch.stack([dataset.trajectory(i) for i in numbers])[:, ::stride]
@@ -126,9 +128,10 @@ def _rollouts(
         x0 = frames[:, :window].flatten(1, 2).to(device)
         predictions.append(rollout(model, x0, truth.shape[1]).cpu())
         truths.append(truth)
-    truth = torch.cat(truths)
-    step = dataset.time_step or 1.0
-    return truth, torch.cat(predictions), [step * n for n in range(1, truth.shape[1] + 1)]
+        starts.append(frames[:, window - 1 : window])
+    truth, step = torch.cat(truths), dataset.time_step or 1.0
+    times = [step * n for n in range(1, truth.shape[1] + 1)]
+    return torch.cat(starts), truth, torch.cat(predictions), times
 
 
 def _finite(value: float) -> float | None:
