@@ -1,13 +1,9 @@
-"""Batched pseudo-spectral time stepping: ETDRK4 with an adaptive, guarded step."""
+"""Batched pseudo-spectral time stepping: truncated Fourier space and ETDRK4 steps."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
-from itertools import count
 
 import numpy as np
 import torch
@@ -15,22 +11,22 @@ import torch
 from pde_data.grids import Grid
 
 _COEFFICIENT_SETS = 32  # step sizes whose coefficients are kept
-_WINDOW = 16  # steps between two choices of the step size
 _CHUNK_BYTES = {"cpu": 135_000, "cuda": 64_000_000}  # one work array: fits the cache, fills the GPU
 
 
-class SolverError(RuntimeError):
-    """The time step could not be made small enough for a stable solution."""
-
-
 class Spectrum:
-    """Real FFTs on a periodic grid with the 2/3 rule; modes are complex ``(batch, *half_sizes)``.
+    """Fourier space of real fields on a periodic grid, cut by the 2/3 rule.
 
-    Kept are the modes ``|k| < n/3`` of each axis, for which products of two fields are free of aliasing.
+    Kept are the modes ``|k| < n/3`` of each axis, for which products of two fields are free of aliasing. Modes
+    are complex ``(batch, highest + 1, *sizes[:-1])``: the half axis of the real transform comes first and holds
+    only what is kept, the other axes are in FFT order and masked. So both passes of a 2-D transform run
+    along contiguous memory, the complex one over a third of the lines.
 
     >>> spectrum = Spectrum(Grid((9, 6)), torch.float64)
-    >>> spectrum.half_sizes, int(spectrum.mask.sum())
-    ((9, 4), 10)
+    >>> spectrum.shape, int(spectrum.mask.sum())
+    ((2, 9), 10)
+
+    Raises ``ValueError`` for a grid that is not periodic, ``TypeError`` for other dtypes than float32, float64.
     """
 
     def __init__(self, grid: Grid, dtype: torch.dtype, device: torch.device | str = "cpu"):
@@ -40,32 +36,56 @@ class Spectrum:
             raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         self.grid, self.dtype, self.device = grid, dtype, torch.device(device)
         self.complex_dtype = torch.complex64 if dtype == torch.float32 else torch.complex128
-        self.dims = tuple(range(-grid.ndim, 0))
-        self.half_sizes = (*grid.sizes[:-1], grid.sizes[-1] // 2 + 1)
         self.highest = tuple((n - 1) // 3 for n in grid.sizes)
-        self.wavenumbers = []
-        mask = torch.ones(self.half_sizes, dtype=torch.bool)
-        for a, (length, m) in enumerate(zip(grid.lengths, self.half_sizes)):
+        self.shape = (self.highest[-1] + 1, *grid.sizes[:-1])
+        self._other_axes = tuple(range(1 - grid.ndim, 0))
+        mask = torch.ones(self.shape, dtype=torch.bool)
+        wavenumbers = []
+        for a, highest in enumerate(self.highest):
+            position = (a + 1) % grid.ndim
             shape = [1] * grid.ndim
-            shape[a] = m
-            k = torch.from_numpy(grid.wavenumbers(a)[:m].copy()).reshape(shape)
-            self.wavenumbers.append(k)
-            mask &= k.abs() * length / (2 * np.pi) < self.highest[a] + 0.5
-        self.mask = mask.to(self.device)
+            shape[position] = self.shape[position]
+            k = torch.from_numpy(grid.wavenumbers(a)[: self.shape[position]].copy()).reshape(shape)
+            wavenumbers.append(k)
+            mask &= k.abs() * grid.lengths[a] < 2 * np.pi * (highest + 0.5)
+        self.wavenumbers: tuple[torch.Tensor, ...] = tuple(wavenumbers)
+        """Angular wavenumbers of each axis of the grid, float64 on the CPU, to be broadcast against modes."""
+        self.mask = mask
+        self._padded = torch.empty(0)
 
     @property
     def highest_wavenumbers(self) -> tuple[float, ...]:
         """Largest angular wavenumber kept on each axis."""
         return tuple(2 * np.pi * k / length for k, length in zip(self.highest, self.grid.lengths))
 
+    # PyTorch's transforms are faster into fresh memory than with `out=`, hence no work arrays for results.
+
     def to_modes(self, values: torch.Tensor) -> torch.Tensor:
-        """Dealiased modes of real values ``(batch, *sizes)``."""
-        values = values.to(self.device, self.dtype)
-        return torch.fft.rfftn(values, dim=self.dims) * self.mask
+        """Modes of real values ``(..., *sizes)``; what the mask cuts is not zeroed, see :meth:`project`."""
+        half = torch.fft.rfft(values, dim=-1)[..., : self.shape[0]]
+        half = half.movedim(-1, -self.grid.ndim).contiguous()
+        return torch.fft.fftn(half, dim=self._other_axes) if self._other_axes else half
 
     def to_values(self, modes: torch.Tensor) -> torch.Tensor:
-        """Real values ``(batch, *sizes)`` of modes."""
-        return torch.fft.irfftn(modes, s=self.grid.sizes, dim=self.dims)
+        """Real values ``(..., *sizes)`` of modes."""
+        if self._other_axes:
+            modes = torch.fft.ifftn(modes, dim=self._other_axes)
+        lead = modes.shape[: -self.grid.ndim]
+        n = math.prod(lead)
+        if len(self._padded) < n:
+            self._padded = modes.new_zeros(n, *self.grid.sizes[:-1], self.grid.sizes[-1] // 2 + 1)
+        padded = self._padded[:n].view(*lead, *self._padded.shape[1:])
+        padded[..., : self.shape[0]].copy_(modes.movedim(-self.grid.ndim, -1))
+        return torch.fft.irfft(padded, n=self.grid.sizes[-1], dim=-1)
+
+    def project(self, values: torch.Tensor) -> torch.Tensor:
+        """Modes of values of any device and floating point type, cut by the 2/3 rule."""
+        return self.to_modes(values.to(self.device, self.dtype)) * self.mask.to(self.device)
+
+    def chunk_size(self) -> int:
+        """Number of samples to compute together: as many as the cache of the device likes."""
+        budget = _CHUNK_BYTES.get(self.device.type, _CHUNK_BYTES["cuda"])
+        return max(1, budget // (self.dtype.itemsize * math.prod(self.grid.sizes)))
 
 
 class Nonlinear(ABC):
@@ -73,7 +93,7 @@ class Nonlinear(ABC):
 
     @abstractmethod
     def __call__(self, modes: torch.Tensor, out: torch.Tensor) -> None:
-        """Write the nonlinear term of ``modes`` (complex, ``(batch, *half_sizes)``) to ``out``."""
+        """Write the nonlinear term of ``modes`` (complex, ``(batch, *spectrum.shape)``) to ``out``."""
 
     @abstractmethod
     def rate(self) -> torch.Tensor:
@@ -113,7 +133,7 @@ class ETDRK4:
 
     def __init__(self, spectrum: Spectrum, linear: torch.Tensor, nonlinear: Nonlinear, batch: int):
         self.spectrum, self.linear, self.nonlinear, self.batch = spectrum, linear, nonlinear, batch
-        shape = (batch, *spectrum.half_sizes)
+        shape = (batch, *spectrum.shape)
         self._work = [
             torch.zeros(shape, dtype=spectrum.complex_dtype, device=spectrum.device) for _ in range(6)
         ]
@@ -149,7 +169,7 @@ class ETDRK4:
         return modes if self.linear.is_complex() else torch.view_as_real(modes)
 
     def step(self, modes: torch.Tensor, dt: float) -> None:
-        """Advance ``modes`` ``(batch, *half_sizes)`` by ``dt`` in place."""
+        """Advance ``modes`` ``(batch, *spectrum.shape)`` by ``dt`` in place."""
         whole, half, q, f1, f2, f3 = self.coefficients(dt)
         work = [w[: len(modes)] for w in self._work]
         n0, na, nb, nc, stage, other = work
@@ -164,106 +184,13 @@ class ETDRK4:
         torch.sub(vb, v0, alpha=0.5, out=t)
         s.addcmul_(t, q, value=2)
         self.nonlinear(stage, nc)
-        va.add_(vb)
-        u.mul_(whole).addcmul_(v0, f1).addcmul_(va, f2).addcmul_(vc, f3)
+        u.mul_(whole).addcmul_(v0, f1).addcmul_(va, f2).addcmul_(vb, f2).addcmul_(vc, f3)
 
+    def error(self, modes: torch.Tensor, dt: float) -> torch.Tensor:
+        """``(batch,)``: relative size ``dt |N_b - N_a| / |u|`` of a term of order 3 in the step just made.
 
-class Integrator:
-    """Carries independent samples to requested times, each with its own sequence of stable steps.
-
-    The step of a sample is the interval between two requested times divided by an integer, chosen every
-    16 steps such that ``courant = dt * rate`` stays near the target; ``dt`` asks for a fixed step instead.
-    A window of steps in which ``courant`` exceeds ``limit`` or a value is not finite is discarded and
-    repeated with half the step. No decision depends on which samples are computed together.
-    """
-
-    def __init__(self, stepper: ETDRK4, courant: float, limit: float, dt: float | None = None):
-        self.stepper, self.courant, self.limit, self.dt = stepper, courant, limit, dt
-
-    def __call__(self, modes: torch.Tensor, times: Sequence[float]) -> Iterator[torch.Tensor]:
-        """Yield the modes at each of the increasing ``times`` (from 0); valid until the next is asked for.
-
-        ``steps`` and ``max_courant`` hold the number of steps and the largest Courant number of each sample
-        so far. Raises :class:`SolverError` when halving the step does not help.
+        It needs no further evaluation; the error of the step itself is of order 5.
         """
-        self.steps = np.zeros(len(modes), dtype=np.int64)
-        self.max_courant = np.zeros(len(modes))
-        self._rate = np.concatenate([self._initial_rate(modes[c]) for c in self._chunks(range(len(modes)))])
-        now = 0.0
-        for time in times:
-            if time > now:
-                # 13 digits: the same interval between any two equidistant times.
-                self._advance(modes, float(f"{time - now:.13g}"), now)
-            now = time
-            yield modes
-
-    def _chunks(self, members: Sequence[int]) -> Iterator[list[int]]:
-        members = list(members)
-        for i in range(0, len(members), self.stepper.batch):
-            yield members[i : i + self.stepper.batch]
-
-    def _initial_rate(self, modes: torch.Tensor) -> np.ndarray:
-        self.stepper.nonlinear(modes, torch.empty_like(modes))
-        return self.stepper.nonlinear.rate().double().cpu().numpy()
-
-    def _divisions(self, interval: float) -> Iterator[int]:
-        """Candidates for the number of steps per interval, increasing."""
-        if self.dt is not None:
-            yield from (int(np.ceil(interval / self.dt - 1e-9)) << j for j in count())
-        yield from (1, 2, 3)
-        for j in count():
-            yield from (4 << j, 5 << j, 6 << j, 7 << j)
-
-    def _advance(self, modes: torch.Tensor, interval: float, start: float) -> None:
-        done = [Fraction(0)] * len(modes)
-        least = [1.0] * len(modes)
-        while pending := [i for i, fraction in enumerate(done) if fraction < 1]:
-            groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-            for i in pending:
-                wanted = least[i] if self.dt else max(least[i], interval * self._rate[i] / self.courant)
-                n = next(
-                    n for n in self._divisions(interval) if n >= wanted and (n * done[i]).denominator == 1
-                )
-                groups[n, min(_WINDOW, int(n * (1 - done[i])))].append(i)
-            for (n, length), members in sorted(groups.items()):
-                for chunk in self._chunks(members):
-                    for i, accepted in zip(chunk, self._window(modes, chunk, interval / n, length)):
-                        if accepted:
-                            done[i] += Fraction(length, n)
-                        elif interval / n * 2**40 < interval:
-                            raise SolverError(
-                                f"sample {i} blows up near t={start + float(done[i]) * interval:.6g} even with "
-                                f"dt={interval / n:.3g}: is the initial condition finite and resolved?"
-                            )
-                        else:
-                            least[i] = 2 * n
-
-    def _window(self, modes: torch.Tensor, chunk: list[int], dt: float, length: int) -> np.ndarray:
-        """Advance a chunk by ``length`` steps where that is stable; returns which samples it was."""
-        state = modes[chunk]
-        peak = torch.zeros(len(chunk), dtype=modes.real.dtype, device=modes.device)
-        for _ in range(length):
-            self.stepper.step(state, dt)
-            # The last stage has seen the state at the end of the step.
-            last = self.stepper.nonlinear.rate()
-            peak = torch.maximum(peak, last)
-        courant = dt * peak.double().cpu().numpy()
-        finite = torch.isfinite(torch.view_as_real(state)).flatten(1).all(1).cpu().numpy()
-        accepted = finite & (courant <= self.limit)
-        kept = np.flatnonzero(accepted)
-        index = np.asarray(chunk)[kept]
-        modes[index] = state[kept]
-        self.steps[index] += length
-        self.max_courant[index] = np.maximum(self.max_courant[index], courant[kept])
-        self._rate[index] = last.double().cpu().numpy()[kept]
-        return accepted
-
-
-def chunk_size(spectrum: Spectrum, fields: int = 1) -> int:
-    """Number of samples whose work arrays of ``fields`` real fields suit the cache of the device."""
-    element = torch.finfo(spectrum.dtype).bits // 8
-    budget = _CHUNK_BYTES.get(spectrum.device.type, _CHUNK_BYTES["cuda"])
-    return max(1, budget // (fields * element * int(np.prod(spectrum.grid.sizes))))
-
-
-NonlinearFactory = Callable[[Spectrum, int], Nonlinear]
+        na, nb = self._work[1][: len(modes)], self._work[2][: len(modes)]
+        difference = torch.linalg.vector_norm((nb - na).flatten(1), dim=1)
+        return dt * difference / torch.linalg.vector_norm(modes.flatten(1), dim=1).clamp_min(1e-30)

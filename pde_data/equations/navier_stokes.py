@@ -12,15 +12,10 @@ import torch
 from pde_data.equations.base import Equation
 from pde_data.grids import Grid, resample
 from pde_data.random_fields import GaussianRandomField
-from pde_data.spectral import ETDRK4, Integrator, Nonlinear, Spectrum, chunk_size
+from pde_data.integrate import COURANT, LIMIT, TOLERANCE, Integrator
+from pde_data.spectral import ETDRK4, Nonlinear, Spectrum
 
 Forcing = Literal["fno", "sym", "kolmogorov", "none"]
-
-# Measured, see benchmarks/generate_navier_stokes.py: a temporal error below 1e-6 at viscosity 1e-3 and t=50.
-_COURANT = 1.5
-# ETDRK4 on the imaginary axis is stable up to about 2.8.
-_LIMIT = 2.5
-
 
 @dataclass(frozen=True)
 class NavierStokes(Equation):
@@ -113,9 +108,9 @@ class NavierStokes(Equation):
             "solver": "Fourier pseudo-spectral, ETDRK4",
             "dealiasing": "2/3 rule",
             "dt_policy": (
-                f"record interval / integer per sample, target Courant number {_COURANT}, limit {_LIMIT}"
+                f"record interval / integer per sample; Courant number {COURANT}, error estimate {TOLERANCE}"
                 if self.dt is None
-                else f"fixed, halved above Courant number {_LIMIT}"
+                else f"fixed, halved above Courant number {LIMIT}"
             ),
         }
 
@@ -134,7 +129,7 @@ class NavierStokes(Equation):
         diagnostics: dict[str, list[np.ndarray]] = {
             name: [] for name in ("steps", "max_courant", "enstrophy_transfer")
         }
-        pool = 8 * chunk_size(Spectrum(grid, dtype))
+        pool = 8 * Spectrum(grid, dtype).chunk_size()
         for start in range(0, len(indices), pool):
             members = indices[start : start + pool]
             w0 = torch.from_numpy(GaussianRandomField().sample(seed, members, grid)).to(dtype)
@@ -159,15 +154,15 @@ class NavierStokesSolver:
         self, equation: NavierStokes, grid: Grid, dtype: torch.dtype, device: torch.device | str = "cpu"
     ):
         self.spectrum = Spectrum(grid, dtype, device)
-        batch = chunk_size(self.spectrum)
+        batch = self.spectrum.chunk_size()
         kx, ky = self.spectrum.wavenumbers
         self.advection = Advection(self.spectrum, batch, self._forcing(equation))
         self.stepper = ETDRK4(self.spectrum, -equation.viscosity * (kx**2 + ky**2), self.advection, batch)
-        self.integrator = Integrator(self.stepper, courant=_COURANT, limit=_LIMIT, dt=equation.dt)
+        self.integrator = Integrator(self.stepper, dt=equation.dt)
 
     def __call__(self, w0: torch.Tensor, times: Sequence[float]):
         """Yield values ``(batch, *sizes)`` and modes at each of ``times``."""
-        for modes in self.integrator(self.spectrum.to_modes(w0), times):
+        for modes in self.integrator(self.spectrum.project(w0), times):
             yield self.spectrum.to_values(modes), modes
 
     def _forcing(self, equation: NavierStokes) -> torch.Tensor | None:
@@ -185,7 +180,7 @@ class NavierStokesSolver:
                 f = -equation.amplitude * 2 * np.pi * n / grid.lengths[1] * np.cos(n * y)
             case _:
                 return None
-        return self.spectrum.to_modes(torch.from_numpy(f))
+        return self.spectrum.project(torch.from_numpy(f))
 
     def enstrophy_transfer(self, modes: torch.Tensor) -> np.ndarray:
         """``(batch,)``: normalised $|<w, N>|$ of the advection term, 0 up to rounding."""
@@ -210,44 +205,44 @@ class Advection(Nonlinear):
         self.spectrum = spectrum
         kx, ky = spectrum.wavenumbers
         k2 = kx**2 + ky**2
-        inverse = torch.where(k2 > 0, 1 / k2.clamp_min(1e-300), 0) * spectrum.mask.cpu()
+        mask = spectrum.mask
+        inverse = torch.where(k2 > 0, mask / k2.clamp_min(1e-300), 0)
         to = {"device": spectrum.device, "dtype": spectrum.complex_dtype}
         self._to_velocity = torch.stack([1j * ky * inverse, -1j * kx * inverse]).to(**to)
-        real = {"device": spectrum.device, "dtype": spectrum.dtype}
-        mask = spectrum.mask.cpu()
         self._of_difference, self._of_product = (
-            torch.stack([c, c], dim=-1).to(**real) for c in (-kx * ky * mask, (kx**2 - ky**2) * mask)
+            torch.stack([c, c], dim=-1).to(spectrum.device, spectrum.dtype)
+            for c in (-kx * ky * mask, (kx**2 - ky**2) * mask)
         )
         self._forcing = None if forcing is None else torch.view_as_real(forcing)
         self._highest = spectrum.highest_wavenumbers
-        shape = (batch, 2)
-        self._modes = torch.zeros(*shape, *spectrum.half_sizes, **to)
-        self._products = torch.zeros(*shape, *spectrum.grid.sizes, **real)
-        self._velocity = torch.zeros_like(self._products)
+        self._modes = torch.zeros(batch, 2, *spectrum.shape, **to)
+        self._products = torch.zeros(
+            batch, 2, *spectrum.grid.sizes, dtype=spectrum.dtype, device=spectrum.device
+        )
+        self._velocity = self._products
 
     def __call__(self, modes: torch.Tensor, out: torch.Tensor) -> None:
         """Write the modes of the advection and forcing term of vorticity ``modes`` to ``out``."""
         b = len(modes)
-        hat, velocity, products = self._modes[:b], self._velocity[:b], self._products[:b]
-        torch.mul(modes.unsqueeze(1), self._to_velocity, out=hat)
-        torch.fft.irfftn(hat, s=self.spectrum.grid.sizes, dim=(-2, -1), out=velocity)
-        u, v = velocity.unbind(1)
+        self._velocity = self.spectrum.to_values(
+            torch.mul(modes.unsqueeze(1), self._to_velocity, out=self._modes[:b])
+        )
+        u, v = self._velocity.unbind(1)
+        products = self._products[:b]
         difference, product = products.unbind(1)
         torch.add(u, v, out=difference)
         torch.sub(u, v, out=product)
         difference.mul_(product)
         torch.mul(u, v, out=product)
-        torch.fft.rfftn(products, dim=(-2, -1), out=hat)
-        first, second = torch.view_as_real(hat).unbind(1)
+        first, second = torch.view_as_real(self.spectrum.to_modes(products)).unbind(1)
         result = torch.view_as_real(out)
         if self._forcing is None:
             torch.mul(first, self._of_difference, out=result)
         else:
             torch.addcmul(self._forcing, first, self._of_difference, out=result)
         result.addcmul_(second, self._of_product)
-        self._batch = b
 
     def rate(self) -> torch.Tensor:
         """Highest wavenumbers times the largest velocities: an upper bound of the advective frequency."""
-        largest = self._velocity[: self._batch].abs().amax(dim=(-2, -1))
+        largest = self._velocity.abs().amax(dim=(-2, -1))
         return largest[:, 0] * self._highest[0] + largest[:, 1] * self._highest[1]
