@@ -13,7 +13,6 @@ from torch.utils.data import TensorDataset
 
 from opflow.training import TrainConfig, fit
 
-
 pause = 0.0
 
 

@@ -22,7 +22,9 @@ def fields(shape, dtype=torch.float64):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_losses_are_the_means_of_the_metrics(shape):
     prediction, target = fields(shape)
-    assert torch.allclose(RelativeL2()(prediction, target), relative_l2(prediction, target).mean(), rtol=1e-12)
+    assert torch.allclose(
+        RelativeL2()(prediction, target), relative_l2(prediction, target).mean(), rtol=1e-12
+    )
     for periodic in (True, False):
         metric = relative_h1(prediction, target, periodic=periodic).mean()
         assert torch.allclose(RelativeH1(periodic=periodic)(prediction, target), metric, rtol=1e-12)
@@ -64,7 +66,9 @@ def test_h1_on_a_bounded_axis_converges_with_second_order():
 
 def test_h1_takes_box_and_boundaries_from_the_grid_of_the_data():
     grid = pde_data.Grid((9, 12), lengths=(2.0, 3.0), periodic=(False, True), location="node")
-    data = pde_data.FieldDataset.from_arrays(inputs=torch.zeros(2, 9, 12), targets=torch.ones(2, 9, 12), grid=grid)
+    data = pde_data.FieldDataset.from_arrays(
+        inputs=torch.zeros(2, 9, 12), targets=torch.ones(2, 9, 12), grid=grid
+    )
     prediction, target = fields((2, 1, 9, 12))
     expected = relative_h1(prediction, target, spacing=(2 / 8, 3 / 12), periodic=(False, True)).mean()
     assert torch.allclose(make_loss("h1", data)(prediction, target), expected, rtol=1e-12)

@@ -129,7 +129,9 @@ def test_patience_stops_and_the_best_weights_return():
     # The validation targets have the opposite sign: what training improves, validation loses.
     x = pairs().tensors[0]
     train, valid = TensorDataset(x, 2 * x), TensorDataset(x, -2 * x)
-    config = TrainConfig(epochs=50, batch_size=20, patience=3, learning_rate=0.05, warmup=0.0, schedule="constant")
+    config = TrainConfig(
+        epochs=50, batch_size=20, patience=3, learning_rate=0.05, warmup=0.0, schedule="constant"
+    )
     model = nn.Conv1d(1, 1, 1)
     result = fit(model, train, valid, config=config)
     assert (result.best_epoch, len(result.history)) == (1, 4)
@@ -154,7 +156,9 @@ def test_double_precision_stays():
 
 def test_bf16_trains_close_to_full_precision():
     full, half = (
-        fit(convolution(), pairs(), config=TrainConfig(epochs=5, batch_size=4, precision=precision, loss="l2"))
+        fit(
+            convolution(), pairs(), config=TrainConfig(epochs=5, batch_size=4, precision=precision, loss="l2")
+        )
         for precision in ("fp32", "bf16")
     )
     assert weights(half.model).dtype == torch.float32
@@ -188,7 +192,12 @@ def test_recomputed_activations_change_nothing():
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's own, on import
 def test_compiled_training_is_the_same():
     eager, compiled = (
-        fit(convolution(), pairs(), pairs(seed=1), config=TrainConfig(epochs=2, batch_size=10, compile=compile))
+        fit(
+            convolution(),
+            pairs(),
+            pairs(seed=1),
+            config=TrainConfig(epochs=2, batch_size=10, compile=compile),
+        )
         for compile in (False, True)
     )
     assert torch.allclose(weights(eager.model), weights(compiled.model), atol=1e-5)
@@ -274,7 +283,12 @@ def test_noise_has_the_spread_asked_for():
 
     x = torch.zeros(50, 2, 400)
     x[:, 0], x[:, 1] = torch.randn(50, 400), 1 + 100 * torch.randn(50, 400)
-    fit(Listening(), TensorDataset(x, x), TensorDataset(x, x), config=TrainConfig(epochs=1, batch_size=50, noise=0.1))
+    fit(
+        Listening(),
+        TensorDataset(x, x),
+        TensorDataset(x, x),
+        config=TrainConfig(epochs=1, batch_size=50, noise=0.1),
+    )
     probe, trained, validated = seen
     order = np.random.default_rng((0, 0)).permutation(50)
     noise = (trained - x[order]).std((0, 2)) / x.std((0, 2))
@@ -284,7 +298,9 @@ def test_noise_has_the_spread_asked_for():
 
 def test_test_sets_of_other_resolutions(tmp_path):
     test = {"8": pairs(seed=2), "16": pairs(points=16, seed=3)}
-    result = fit(convolution(), pairs(), pairs(seed=1), config=TrainConfig(epochs=2), folder=tmp_path, test=test)
+    result = fit(
+        convolution(), pairs(), pairs(seed=1), config=TrainConfig(epochs=2), folder=tmp_path, test=test
+    )
     for name, data in test.items():
         x, y = data.tensors
         assert result.test[name]["l2"] == pytest.approx(RelativeL2()(result.model(x), y).item(), rel=1e-5)

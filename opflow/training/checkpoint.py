@@ -1,10 +1,8 @@
 """The state of a run in one safetensors file: tensors and JSON, never pickle, written atomically."""
 
-import contextlib
 import json
-import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from opflow.save import write_atomically
 from opflow.training.optim import EMA
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; what is written there takes the place of `path` at once, or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        for written in (temporary, path.parent):
-            handle = os.open(written, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
-            if written == temporary:
-                os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Any = None) -> None:
-    """Write tensors and a JSON record. Complex tensors are kept as pairs of reals."""
+    """Write tensors and a JSON record, atomically."""
     from safetensors.torch import save
 
+    # The format has no double-precision complex numbers; they are kept as pairs of reals.
     plain = {
-        name: (torch.view_as_real(t) if t.is_complex() else t).detach().cpu().contiguous()
+        name: (torch.view_as_real(t) if t.dtype == torch.complex128 else t).detach().cpu().contiguous()
         for name, t in tensors.items()
     }
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(plain, metadata={"record": json.dumps(record)}))
+    write_atomically(path, save(plain, metadata={"record": json.dumps(record)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from opflow.operators.base import Operator
-from opflow.training.checkpoint import read_tensors, refuse_pickles, replacing, write_tensors
+from opflow.save import write_atomically
+from opflow.training.checkpoint import read_tensors, refuse_pickles, write_tensors
 from opflow.training.config import TrainConfig
 
 # What may differ when a run is resumed: none of it alters a step, but for the length of the run, which
@@ -53,8 +54,12 @@ class RunFolder:
         described = (
             {"class": type(model).__name__, "config": model.config} if isinstance(model, Operator) else {}
         )
-        self._write_json("config.json", {**described, "run": config.to_dict()})
-        self._write_json("env.json", environment(device, processes))
+        files = {
+            "config.json": {**described, "run": config.to_dict()},
+            "env.json": environment(device, processes),
+        }
+        for name, value in files.items():
+            write_atomically(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
 
     def read_state(self, config: TrainConfig) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return tensors and record of the last saved state, None where there is none.
@@ -90,11 +95,6 @@ class RunFolder:
         """Return the best weights so far."""
         return read_tensors(self.path / "model.safetensors")[0]
 
-    def _write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file, atomically."""
-        with replacing(self.path / name) as temporary:
-            temporary.write_text(json.dumps(value, indent=2) + "\n")
-
     def start_metrics(self, epochs: int) -> list[dict[str, Any]]:
         """Keep the rows of the first `epochs` epochs of `metrics.jsonl` and return them.
 
@@ -108,8 +108,7 @@ class RunFolder:
                 break
             if "train_loss" in row and row["epoch"] <= epochs:
                 rows.append(row)
-        with replacing(path) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         return rows
 
     def log(self, row: dict[str, Any]) -> None:
