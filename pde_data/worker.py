@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, final
 
 _START = "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); from pde_data.worker import main; main()"
@@ -56,6 +57,9 @@ class Worker:
         """End the process, also in the middle of its work."""
         self._process.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]
 
 
 @final

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+import numpy as np
+
 from pde_data.formats import native, neuralop, shards
-from pde_data.storage import DatasetError, Schema
+from pde_data.storage import DatasetError, Schema, Variable, write
 
 if TYPE_CHECKING:
     import xarray
@@ -66,3 +68,27 @@ def open(path: str | os.PathLike) -> xarray.Dataset:
     from pde_data.view import to_xarray
 
     return to_xarray(read(path))
+
+
+def convert(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Write a data set of any known format as one netCDF-4 file with float32 fields, sample by sample.
+
+    Raises `DatasetError` like `open`, and when the target cannot be written.
+    """
+    schema = read(source)
+    fields = schema.fields
+    variables = {
+        name: Variable(variable.dims, None, variable.attributes) if name in fields else variable
+        for name, variable in schema.variables.items()
+    }
+    if "sample" not in variables:
+        count = schema.sizes["sample"]
+        variables["sample"] = Variable(("sample",), np.arange(count), {"long_name": "sample number"})
+    blocks = (
+        (
+            sample,
+            {name: np.asarray(variable.values[sample : sample + 1]) for name, variable in fields.items()},
+        )
+        for sample in range(schema.sizes["sample"])
+    )
+    write(target, Schema(variables, schema.attributes), blocks)

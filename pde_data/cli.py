@@ -1,0 +1,200 @@
+"""The command `pde-data`: generate, look at, convert and summarise data sets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Union
+
+import tyro
+from tyro.conf import Positional
+
+_DESCRIPTION = """Data sets of partial differential equations.
+
+examples:
+  pde-data generate navier-stokes ns.h5 --samples 100 --viscosity 1e-3 --t-end 20 --records 20
+  pde-data info ns.h5
+  pde-data convert darcy_train_16.pt darcy.h5
+  pde-data plot ns.h5 ns.png
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv`, by default that of the process, and return the exit status.
+
+    What the user can put right is told in one line on standard error, with status 1.
+    """
+    commands = {
+        "generate": _generate_command(),
+        "info": info,
+        "convert": convert,
+        "stats": stats,
+        "plot": plot,
+    }
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            commands,
+            prog="pde-data",
+            description=_DESCRIPTION,
+            args=list(sys.argv[1:] if argv is None else argv),
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+        )
+    except (ValueError, OSError) as error:
+        print(f"pde-data: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("pde-data: interrupted; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _generate_command() -> Callable[..., None]:
+    from pde_data.equations import EQUATIONS
+
+    choices = [
+        Annotated[Any, tyro.conf.subcommand(name.replace("_", "-"), constructor=_solver(cls))]
+        for name, cls in EQUATIONS.items()
+    ]
+
+    def generate(equation: Any) -> None:
+        """Solve an equation for random initial conditions and write the solutions.
+
+        example: pde-data generate navier-stokes ns.h5 --samples 100 --viscosity 1e-3
+        """
+
+    # A table of one row would be no choice: the hidden second member keeps the equation's name on the line.
+    generate.__annotations__["equation"] = Union[(*choices, Annotated[None, tyro.conf.Suppress])]
+    return generate
+
+
+def _solver(equation: type) -> Callable[..., None]:
+    from pde_data.generation import generate
+
+    def solve(
+        path: Positional[Path],
+        /,
+        parameters: Any,
+        samples: int = 100,
+        seed: int = 0,
+        processes: int | None = None,
+        shard_size: int | None = None,
+    ) -> None:
+        generate(parameters, path, samples=samples, seed=seed, processes=processes, shard_size=shard_size)
+        print(path)
+
+    # The full docstring has formulas, which a terminal does not show.
+    title = (equation.__doc__ or "").partition("\n")[0]
+    solve.__annotations__["parameters"] = Annotated[equation, tyro.conf.arg(help=title)]
+    solve.__doc__ = f"""Generate {equation.name.replace("_", " ")} data.
+
+    Run the same command again to go on after an interruption; it makes only what is missing.
+
+    Args:
+        path: File to write (a name in .h5 or .nc), or a folder for a set of shards.
+        samples: Number of trajectories.
+        seed: Seed of the initial conditions; sample i depends on the seed and i alone.
+        processes: Worker processes; default: one for each core.
+        shard_size: Samples in a unit of work; default: a sixteenth of all, at most 25.
+    """
+    return solve
+
+
+def info(path: Positional[Path], /) -> None:
+    """Show what a file or folder holds.
+
+    example: pde-data info ns.h5
+
+    Args:
+        path: File or folder of any known format.
+    """
+    from pde_data.formats import read
+
+    schema = read(path)
+    print(f"{path}: {', '.join(f'{dim} {size}' for dim, size in schema.sizes.items())}")
+    for name, variable in schema.variables.items():
+        units = variable.attributes.get("units", "")
+        text = variable.attributes.get("long_name", "")
+        print(
+            f"  {name:<20} ({', '.join(variable.dims)})  {variable.values.dtype}  {text}{f' [{units}]' if units else ''}"
+        )
+    for key, value in schema.attributes.items():
+        print(f"  :{key} = {value}")
+
+
+def convert(source: Positional[Path], target: Positional[Path], /) -> None:
+    """Write a data set of any known format as one netCDF-4 file.
+
+    example: pde-data convert darcy_train_16.pt darcy.h5
+
+    Args:
+        source: File or folder to read.
+        target: File to write.
+    """
+    from pde_data.formats import convert
+
+    convert(source, target)
+    print(target)
+
+
+def stats(
+    path: Positional[Path],
+    output: Positional[Path | None] = None,
+    /,
+    inputs: tuple[str, ...] = (),
+    targets: tuple[str, ...] = (),
+    split: str | None = None,
+) -> None:
+    """Mean, deviation and range per channel, as JSON; use the train split for what a model will see.
+
+    example: pde-data stats ns.h5 stats.json --inputs vorticity --split train
+
+    Args:
+        path: File or folder of any known format.
+        output: JSON file to write; default: print.
+        inputs: Names of the input variables; default: what the file recommends, or its only field.
+        targets: Names of the target variables; default: the inputs.
+        split: train, valid or test; default: all samples.
+    """
+    from pde_data.dataset import FieldDataset
+    from pde_data.moments import statistics
+    from pde_data.storage import write_json
+
+    dataset = FieldDataset(path, list(inputs) or None, list(targets) or None, split=split)
+    names = {"input_names": dataset.input_names, "target_names": dataset.target_names, "split": split}
+    content = {**names, **statistics(dataset).to_dict()}
+    if output is None:
+        print(json.dumps(content, indent=2))
+    else:
+        write_json(output, content)
+        print(output)
+
+
+def plot(
+    path: Positional[Path],
+    output: Positional[Path],
+    /,
+    variable: str | None = None,
+    sample: int = 0,
+    frames: int = 5,
+) -> None:
+    """Draw one sample: snapshots on one colour scale, and spectra.
+
+    example: pde-data plot ns.h5 ns.png --sample 3
+
+    Args:
+        path: File or folder of any known format.
+        output: Picture to write, PNG, PDF or SVG by its ending.
+        variable: Field to draw; default: all.
+        sample: Which sample.
+        frames: Number of snapshots over time.
+    """
+    from pde_data.plotting import plot
+
+    plot(path, variable, sample=sample, frames=frames, output=output)
+    print(output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
