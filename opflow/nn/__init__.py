@@ -1,0 +1,8 @@
+"""Layers."""
+
+from opflow.nn.channel_mlp import ChannelLinear as ChannelLinear
+from opflow.nn.channel_mlp import ChannelMLP as ChannelMLP
+from opflow.nn.fno_block import FNOBlock as FNOBlock
+from opflow.nn.normalize import Normalizer as Normalizer
+from opflow.nn.spectral import SpectralConv as SpectralConv
+from opflow.nn.spectral import fourier_resample as fourier_resample

@@ -1,0 +1,128 @@
+"""One layer of an FNO: spectral convolution, skips, channel MLP."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from opflow.kernels.fno_tail import fno_tail
+from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP, SoftGate
+from opflow.nn.spectral import SpectralConv, fourier_resample
+
+
+class FNOBlock(nn.Module):
+    r"""A Fourier layer with post-activation (the default) or pre-activation.
+
+    .. math:: z = \sigma(N_1(K u) + S u), \qquad u' = \sigma(N_2(M z + G u))
+
+    K is the spectral convolution, S and G are skips, M the channel MLP, N norms. The activations are left
+    out in the last layer.
+
+    Args:
+        conv: the spectral convolution K.
+        activation: the function :math:`\sigma`.
+        last: whether this is the last layer of its model.
+        skip: kind of S: "linear", "identity", "soft-gating" or None.
+        mlp: the channel MLP M, or None.
+        mlp_skip: kind of G, as for `skip`.
+        norm: "instance_norm", "group_norm", "batch_norm" or None.
+        stabilizer: "tanh" bounds the input of K, or None.
+        preactivation: activate and normalise the input instead of the output.
+    """
+
+    def __init__(
+        self,
+        conv: SpectralConv,
+        activation: Callable[[Tensor], Tensor],
+        *,
+        last: bool,
+        skip: str | None,
+        mlp: ChannelMLP | None,
+        mlp_skip: str | None,
+        norm: str | None = None,
+        stabilizer: str | None = None,
+        preactivation: bool = False,
+    ):
+        super().__init__()
+        channels, complex_data = conv.out_channels, conv.complex_data
+        self.conv = conv
+        self.skip = _skip(skip, channels, complex_data)
+        self.mlp = mlp
+        self.mlp_skip = _skip(mlp_skip, channels, complex_data) if mlp is not None else None
+        self.norms = nn.ModuleList(_norm(norm, channels, len(conv.n_modes), complex_data) for _ in range(2))
+        self.activation = activation
+        self.last, self.stabilizer, self.preactivation = last, stabilizer, preactivation
+        self._fused = (
+            isinstance(self.skip, ChannelLinear)
+            and isinstance(self.mlp_skip, SoftGate)
+            and mlp is not None
+            and activation is mlp.activation is nn.functional.gelu
+            and not (norm or stabilizer or preactivation or complex_data or mlp.dropout.p)
+        )
+
+    def forward(self, u: Tensor, out_grid: Sequence[int] | None = None) -> Tensor:
+        """Map `(batch, channel, *space)` to `(batch, channel, *out_grid)`."""
+        if self._fused and (out_grid is None or tuple(out_grid) == tuple(u.shape[2:])):
+            return self._forward_fused(u)
+        out_grid = tuple(u.shape[2:]) if out_grid is None else tuple(out_grid)
+        before, after = self.norms
+        if self.preactivation:
+            u = before(self.activation(u))
+        z = self.conv(torch.tanh(u) if self.stabilizer == "tanh" else u, out_grid)
+        if not self.preactivation:
+            z = before(z)
+        if self.skip is not None:
+            z = z + fourier_resample(self.skip(u), out_grid)
+        if not self.last:
+            z = self.activation(z)
+        if self.preactivation:
+            z = after(z)
+        if self.mlp is not None:
+            z = self.mlp(z)
+            if self.mlp_skip is not None:
+                z = z + fourier_resample(self.mlp_skip(u), out_grid)
+        if self.preactivation:
+            return z
+        z = after(z)
+        return z if self.last else self.activation(z)
+
+    def _forward_fused(self, u: Tensor) -> Tensor:
+        assert isinstance(self.skip, ChannelLinear) and isinstance(self.mlp_skip, SoftGate) and self.mlp
+        first, second = self.mlp.first, self.mlp.second
+        return fno_tail(
+            *self.conv.spectrum(u),
+            u,
+            self.skip.weight,
+            first.weight,
+            first.bias,
+            second.weight,
+            second.bias,
+            self.mlp_skip.weight,
+            last=self.last,
+        )
+
+
+def _skip(kind: str | None, channels: int, complex_data: bool) -> nn.Module | None:
+    if kind is None:
+        return None
+    if kind == "linear":
+        return ChannelLinear(channels, channels, bias=False, complex_data=complex_data)
+    if kind == "identity":
+        return nn.Identity()
+    if kind == "soft-gating":
+        return SoftGate(channels)
+    raise ValueError(f"skip={kind!r} is not one of 'linear', 'identity', 'soft-gating', None")
+
+
+def _norm(kind: str | None, channels: int, n_dim: int, complex_data: bool) -> nn.Module:
+    if kind is None:
+        return nn.Identity()
+    if complex_data:
+        raise ValueError(f"norm={kind!r} is defined for real data only; use norm=None with complex_data")
+    if kind == "instance_norm":
+        return nn.GroupNorm(channels, channels, affine=False)
+    if kind == "group_norm":
+        return nn.GroupNorm(1, channels)
+    if kind == "batch_norm":
+        return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[n_dim - 1](channels)
+    raise ValueError(f"norm={kind!r} is not one of 'instance_norm', 'group_norm', 'batch_norm', None")

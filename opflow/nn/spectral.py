@@ -1,0 +1,252 @@
+"""Spectral convolution: a learned linear map on each kept Fourier mode."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from opflow.kernels import dft
+
+# Truncated products beat the FFT while few modes are kept; measured crossover on CPU, see
+# benchmarks/fno_step.py. Above it, and never under export, the FFT is used.
+_MAX_MODES_FOR_PRODUCT = 64
+
+Slot = tuple[int, int]  # first mode, number of modes
+
+
+class SpectralConv(nn.Module):
+    r"""Multiply the Fourier coefficients of a field by learned matrices, mode by mode.
+
+    .. math:: Y_o(k) = \sum_i W_{io}(k) X_i(k) \text{ for kept } k, \quad y = F^{-1} Y + b
+
+    Modes are matched by *frequency*, so the same weights act as the same operator on every grid, odd or
+    even: per axis :math:`k = -\lfloor m/2 \rfloor, \dots, \lceil m/2 \rceil - 1`, on the last axis of real
+    data :math:`0, \dots, \lfloor m/2 \rfloor`. A grid too coarse for a mode leaves it out; a Nyquist mode
+    takes part when input and output grid are the same and is left out between different grids, where its
+    phase is not known. Real output takes the real part, so zero and Nyquist columns are Hermitian.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        n_modes: modes kept per axis, counted over negative and positive frequencies.
+        max_n_modes: modes held by the weight, at least `n_modes`; the modes beyond stay unused.
+        bias: add a constant per output channel.
+        separable: one complex number per channel and mode in place of a matrix.
+        complex_data: complex input and output, full spectrum on every axis.
+        factorization: "tucker", "cp" or "tt" for a factorised weight (needs tensorly-torch), or None.
+        rank: relative size of the factorised weight.
+        fixed_rank_modes: passed to tensorly-torch.
+
+    Shapes:
+        `(batch, in_channels, *space)` to `(batch, out_channels, *out_grid)`; float32 or float64, or the
+        complex dtypes with `complex_data`.
+
+    Source: Li et al., Fourier Neural Operator for Parametric Partial Differential Equations, 2021.
+
+    Example:
+        >>> import torch
+        >>> conv = SpectralConv(1, 1, n_modes=(4,), bias=False)
+        >>> with torch.no_grad():
+        ...     _ = conv.weight.zero_()
+        ...     conv.weight[..., 0, :] = 1.0  # the identity on kept modes
+        >>> x = torch.cos(2 * torch.pi * torch.arange(9) / 9).view(1, 1, 9)
+        >>> torch.allclose(conv(x), x, atol=1e-6)
+        True
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        n_modes: Sequence[int],
+        *,
+        max_n_modes: Sequence[int] | None = None,
+        bias: bool = True,
+        separable: bool = False,
+        complex_data: bool = False,
+        factorization: str | None = None,
+        rank: float = 1.0,
+        fixed_rank_modes: bool = False,
+    ):
+        super().__init__()
+        if separable and in_channels != out_channels:
+            raise ValueError(
+                f"a separable SpectralConv maps channels one to one: in_channels={in_channels} must equal "
+                f"out_channels={out_channels}"
+            )
+        if min(n_modes) < 1:
+            raise ValueError(f"n_modes must be at least 1 per axis, got {tuple(n_modes)}")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.n_modes = tuple(n_modes)
+        self.separable, self.complex_data = separable, complex_data
+        self.slots = _slots(n_modes, complex_data)  # in use
+        self.held = _slots(n_modes if max_n_modes is None else max_n_modes, complex_data)
+
+        std = math.sqrt(2 / (in_channels + out_channels))
+        kept = [count for _, count in self.held]
+        channels = (in_channels,) if separable else (in_channels, out_channels)
+        self.factors: nn.Module | None = None
+        if factorization is None or factorization.lower() == "dense":
+            # (*modes, in, [real, imaginary], out): the layout of the batched product that uses it.
+            shape = (*kept, 2, in_channels) if separable else (*kept, in_channels, 2, out_channels)
+            self.weight = nn.Parameter(torch.randn(shape) * (std / math.sqrt(2)))
+        else:
+            self.factors = _factorised((*channels, *kept), factorization, rank, fixed_rank_modes, std)
+        self.bias = nn.Parameter(std * torch.randn(out_channels)) if bias else None
+
+    def forward(self, x: Tensor, out_grid: Sequence[int] | None = None) -> Tensor:
+        """Apply the layer; the output lives on `out_grid`, or on the grid of `x` when None."""
+        out_grid = tuple(x.shape[2:]) if out_grid is None else tuple(out_grid)
+        y, slots = self.spectrum(x, out_grid)
+        return self._transforms(slots)[1](y, slots, out_grid, self.complex_data)
+
+    def spectrum(self, x: Tensor, out_grid: Sequence[int] | None = None) -> tuple[Tensor, list[Slot]]:
+        """Return the coefficients of the output, `(batch, out, 2, modes)`, and the slots they stand for."""
+        grid = tuple(x.shape[2:])
+        out_grid = grid if out_grid is None else tuple(out_grid)
+        slots = [_resolved(slot, *sizes) for slot, *sizes in zip(self.slots, grid, out_grid)]
+        slots[-1] = _resolved(self.slots[-1], grid[-1], out_grid[-1], half=not self.complex_data)
+        y = self._multiply(self._transforms(slots)[0](x, slots), self._weight(slots).to(x.dtype.to_real()))
+        if self.bias is not None:  # a constant is the coefficient of mode zero
+            zero = 0
+            for first, count in slots:
+                zero = zero * count - first
+            y[:, :, 0, zero] += self.bias
+        return y, slots
+
+    def _transforms(self, slots: list[Slot]):
+        by_product = max(count for _, count in slots) <= _MAX_MODES_FOR_PRODUCT
+        return _PRODUCTS if by_product or torch.compiler.is_exporting() else _FFT
+
+    def dense_weight(self) -> Tensor:
+        """Return the complex weight `(in, [out,] *modes)`."""
+        if self.factors is not None:
+            return self.factors.to_tensor()  # pyright: ignore[reportCallIssue]
+        real, imag = (self.weight.select(-2, part) for part in (0, 1))
+        if not self.separable:
+            return torch.complex(real, imag).movedim((-2, -1), (0, 1))
+        return torch.complex(real, imag).movedim(-1, 0)
+
+    def load_dense_weight(self, weight: Tensor) -> None:
+        """Take the complex weight `(in, [out,] *modes)`, for a layer without factorisation."""
+        with torch.no_grad():
+            self.weight.copy_(self._interleave(weight))
+
+    def _interleave(self, weight: Tensor) -> Tensor:
+        parts = torch.view_as_real(weight.resolve_conj())  # (in, [out,] *modes, 2)
+        if self.separable:  # (*modes, 2, in)
+            return parts.movedim(0, -1)
+        modes = range(2, parts.ndim - 1)
+        return parts.permute(*modes, 0, -1, 1)  # (*modes, in, 2, out)
+
+    def _weight(self, slots: list[Slot]) -> Tensor:
+        """Return the real weights of the modes in `slots`: `(modes, in, 2, out)` or `(modes, 2, in)`."""
+        weight = self.weight if self.factors is None else self._interleave(self.dense_weight())
+        for axis, ((first, count), (own_first, own_count)) in enumerate(zip(slots, self.held)):
+            if count != own_count:
+                weight = weight.narrow(axis, first - own_first, count)
+        return weight.flatten(0, len(slots) - 1)
+
+    def _multiply(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Multiply coefficients `(batch, in, 2, modes)` mode by mode: `(batch, out, 2, modes)`."""
+        batch, channels, _, modes = x.shape
+        if self.separable:
+            real, imag = weight.movedim(0, -1)  # each (in, modes)
+            return torch.stack(
+                [x[:, :, 0] * real - x[:, :, 1] * imag, x[:, :, 0] * imag + x[:, :, 1] * real], 2
+            )
+        # One real batched product holds the four of a complex one.
+        x = x.permute(3, 2, 0, 1).reshape(modes, 2 * batch, channels)
+        z = torch.bmm(x, weight.flatten(2)).view(modes, 2, batch, 2, self.out_channels)
+        y = torch.stack([z[:, 0, :, 0] - z[:, 1, :, 1], z[:, 0, :, 1] + z[:, 1, :, 0]])
+        return y.permute(2, 3, 0, 1).contiguous()
+
+
+def _slots(n_modes: Sequence[int], complex_data: bool) -> list[Slot]:
+    slots = [(-(m // 2), m) for m in n_modes]
+    if not complex_data:
+        slots[-1] = (0, n_modes[-1] // 2 + 1)
+    return slots
+
+
+def _resolved(slot: Slot, n: int, out_n: int, half: bool = False) -> Slot:
+    """Return the part of a range of modes that n points resolve, and out_n points too."""
+    first, count = slot
+    last = first + count - 1
+    if n > 2 * max(-first, last) and out_n > 2 * max(-first, last):
+        return slot  # also the branch that export takes, with symbolic sizes
+    coarse = min(n, out_n)
+    if n == out_n:
+        low, high = -(n // 2), (n // 2 if half else (n - 1) // 2)
+    else:
+        low, high = -((coarse - 1) // 2), (coarse - 1) // 2
+    first, last = max(first, low), min(last, high)
+    return first, last - first + 1
+
+
+def _analyse_by_fft(x: Tensor, slots: list[Slot]) -> Tensor:
+    axes = tuple(range(2, x.ndim))
+    transform = torch.fft.fftn if x.is_complex() else torch.fft.rfftn
+    spectrum = transform(x, dim=axes, norm="forward")
+    for axis, slot in zip(axes, slots):
+        spectrum = spectrum.index_select(axis, _positions(slot, x.shape[axis], x.device))
+    return torch.view_as_real(spectrum).flatten(2, -2).movedim(-1, 2)
+
+
+def _synthesise_by_fft(
+    spectrum: Tensor, slots: list[Slot], out_grid: Sequence[int], complex_data: bool
+) -> Tensor:
+    spectrum = torch.view_as_complex(spectrum.movedim(2, -1).contiguous())
+    spectrum = spectrum.unflatten(-1, [count for _, count in slots])
+    sizes = list(out_grid)
+    if not complex_data:
+        sizes[-1] = sizes[-1] // 2 + 1
+    for axis, (slot, size, n) in enumerate(zip(slots, sizes, out_grid), start=2):
+        full = spectrum.new_zeros(*spectrum.shape[:axis], size, *spectrum.shape[axis + 1 :])
+        spectrum = full.index_copy(axis, _positions(slot, n, spectrum.device), spectrum)
+    axes = tuple(range(2, spectrum.ndim))
+    transform = torch.fft.ifftn if complex_data else torch.fft.irfftn
+    return transform(spectrum, s=tuple(out_grid), dim=axes, norm="forward")
+
+
+def _positions(slot: Slot, n: int, device: torch.device) -> Tensor:
+    """Return where an FFT of n points keeps the modes of `slot`."""
+    first, count = slot
+    return torch.arange(first, first + count, device=device) % n
+
+
+_PRODUCTS = (dft.analyse_grid, dft.synthesise_grid)
+_FFT = (_analyse_by_fft, _synthesise_by_fft)
+
+
+def fourier_resample(x: Tensor, out_grid: Sequence[int]) -> Tensor:
+    """Move periodic fields `(batch, channel, *space)` to another grid by their Fourier series.
+
+    Modes that either grid leaves unresolved (its Nyquist mode among them) are dropped.
+
+    Example:
+        >>> import torch
+        >>> wave = lambda n: torch.sin(2 * torch.pi * torch.arange(n) / n).view(1, 1, n)
+        >>> torch.allclose(fourier_resample(wave(8), (12,)), wave(12), atol=1e-6)
+        True
+    """
+    grid = tuple(x.shape[2:])
+    if grid == tuple(out_grid):
+        return x
+    slots = [_resolved(slot, n, m) for slot, n, m in zip(_slots(grid, False), grid, out_grid)]
+    return _synthesise_by_fft(_analyse_by_fft(x, slots), slots, out_grid, False)
+
+
+def _factorised(shape: Sequence[int], factorization: str, rank: float, fixed: bool, std: float) -> nn.Module:
+    from tltorch import FactorizedTensor
+
+    tensor = FactorizedTensor.new(
+        shape,
+        rank=rank,
+        factorization=factorization,
+        fixed_rank_modes=[0] if fixed else None,
+        dtype=torch.cfloat,
+    )
+    tensor.normal_(0, std)
+    return tensor

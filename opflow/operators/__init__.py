@@ -1,0 +1,6 @@
+"""Operators: maps from fields to fields."""
+
+from opflow.operators.base import Operator as Operator
+from opflow.operators.fno import FNO as FNO
+from opflow.operators.table import OPERATORS as OPERATORS
+from opflow.operators.table import build as build

@@ -1,0 +1,48 @@
+"""Models of neuraloperator, trained and saved through our pipeline."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from opflow.operators.base import Operator
+
+
+class NeuralopModel(Operator):
+    """A model of neuraloperator by class name, with our normalisation, training and saving.
+
+    Args:
+        name: a class in `neuralop.models`, for instance "UNO".
+        arguments: its constructor arguments (JSON values), `in_channels` and `out_channels` among them.
+
+    Raises:
+        ValueError: neuraloperator has no such model.
+
+    Example:
+        >>> import torch
+        >>> arguments = dict(n_modes=(4, 4), in_channels=1, out_channels=2, hidden_channels=4)
+        >>> NeuralopModel("FNO", arguments)(torch.zeros(1, 1, 8, 8)).shape
+        torch.Size([1, 2, 8, 8])
+    """
+
+    def __init__(self, name: str, arguments: dict[str, Any]):
+        with warnings.catch_warnings():  # neuraloperator adds global filters and warns when imported
+            warnings.simplefilter("ignore")
+            from neuralop import models
+
+            if not hasattr(models, name):
+                known = ", ".join(n for n in dir(models) if n[0].isupper())
+                raise ValueError(f"neuraloperator has no model {name!r}; there are {known}")
+            super().__init__(arguments["in_channels"], arguments["out_channels"], n_dim=None)
+            self.config = {"name": name, "arguments": arguments}
+            self.model = getattr(models, name)(**arguments)
+
+    def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
+        """Apply the model; only its own grid is possible."""
+        if out_grid is not None and tuple(out_grid) != tuple(x.shape[2:]):
+            raise ValueError(
+                f"neuraloperator's {self.config['name']} is evaluated on the grid of its input, "
+                f"{tuple(x.shape[2:])}, not on {tuple(out_grid)}; resample the input first"
+            )
+        return self.model(x)
