@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from opflow.kernels.fno_tail import fno_tail
+from opflow.nn.activations import SplitActivation
 from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP, SoftGate
 from opflow.nn.spectral import SpectralConv, fourier_resample
 
@@ -51,7 +52,8 @@ class FNOBlock(nn.Module):
         self.mlp_skip = _skip(mlp_skip, channels, complex_data) if mlp is not None else None
         self.norms = nn.ModuleList(_norm(norm, channels, len(conv.n_modes), complex_data) for _ in range(2))
         self.activation = activation
-        self.last, self.stabilizer, self.preactivation = last, stabilizer, preactivation
+        self.last, self.preactivation = last, preactivation
+        self.stabilizer = _stabilizer(stabilizer, complex_data)
         self._fused = (
             isinstance(self.skip, ChannelLinear)
             and isinstance(self.mlp_skip, SoftGate)
@@ -68,7 +70,7 @@ class FNOBlock(nn.Module):
         before, after = self.norms
         if self.preactivation:
             u = before(self.activation(u))
-        z = self.conv(torch.tanh(u) if self.stabilizer == "tanh" else u, out_grid)
+        z = self.conv(self.stabilizer(u), out_grid)
         if not self.preactivation:
             z = before(z)
         if self.skip is not None:
@@ -100,6 +102,14 @@ class FNOBlock(nn.Module):
             self.mlp_skip.weight,
             last=self.last,
         )
+
+
+def _stabilizer(kind: str | None, complex_data: bool) -> nn.Module:
+    if kind is None:
+        return nn.Identity()
+    if kind == "tanh":
+        return SplitActivation(torch.tanh) if complex_data else nn.Tanh()
+    raise ValueError(f"stabilizer={kind!r} is not one of 'tanh', None")
 
 
 def _skip(kind: str | None, channels: int, complex_data: bool) -> nn.Module | None:

@@ -1,6 +1,7 @@
 """Spectral convolution: a learned linear map on each kept Fourier mode."""
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -239,7 +240,8 @@ def fourier_resample(x: Tensor, out_grid: Sequence[int]) -> Tensor:
 
 
 def _factorised(shape: Sequence[int], factorization: str, rank: float, fixed: bool, std: float) -> nn.Module:
-    from tltorch import FactorizedTensor
+    with warnings.catch_warnings():  # its import adds global filters
+        from tltorch import FactorizedTensor
 
     tensor = FactorizedTensor.new(
         shape,

@@ -33,7 +33,8 @@ class FNO(Operator):
         lifting_channel_ratio: hidden width of the lifting MLP over `hidden_channels`; 0 for one linear map.
         projection_channel_ratio: hidden width of the projection MLP over `hidden_channels`.
         positional_embedding: "grid" appends the coordinates; None makes the model translation-equivariant.
-        non_linearity: "gelu", "relu", "silu", "tanh", "identity", or that function of torch.
+        non_linearity: "gelu", "relu", "silu", "tanh", "identity", or that function of torch. The channel
+            MLPs inside the layers always have GELU.
         norm: "instance_norm", "group_norm", "batch_norm" or None.
         complex_data: complex fields in and out.
         use_channel_mlp: follow each spectral convolution by a channel MLP.
@@ -101,8 +102,6 @@ class FNO(Operator):
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if positional_embedding not in ("grid", None):
             raise ValueError(f"positional_embedding={positional_embedding!r} is not one of 'grid', None")
-        if stabilizer not in ("tanh", None):
-            raise ValueError(f"stabilizer={stabilizer!r} is not one of 'tanh', None")
         if max_n_modes is not None and any(m > k for m, k in zip(n_modes, max_n_modes, strict=True)):
             raise ValueError(f"n_modes={tuple(n_modes)} exceed max_n_modes={tuple(max_n_modes)}")
         super().__init__(in_channels, out_channels, n_dim=len(n_modes))
@@ -113,9 +112,9 @@ class FNO(Operator):
         self.positional_embedding = positional_embedding
         self.checkpoint_activations = False
 
-        activation = ACTIVATIONS[non_linearity]
+        activation, gelu = ACTIVATIONS[non_linearity], ACTIVATIONS["gelu"]
         if complex_data:
-            activation = SplitActivation(activation)
+            activation, gelu = SplitActivation(activation), SplitActivation(gelu)
         width = hidden_channels
         embedded = in_channels + (self.n_dim if positional_embedding else 0)
         lifting = int(lifting_channel_ratio * width)
@@ -144,7 +143,7 @@ class FNO(Operator):
                     width,
                     round(width * channel_mlp_expansion),
                     width,
-                    activation,
+                    gelu,  # as in neuraloperator, whatever `non_linearity` is
                     dropout=channel_mlp_dropout,
                     complex_data=complex_data,
                 )
