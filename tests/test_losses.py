@@ -82,12 +82,16 @@ def test_units_do_not_matter(loss):
 
 
 @pytest.mark.parametrize("loss", [RelativeL2(), RelativeH1(), RelativeH1(periodic=False)])
-def test_gradients(loss):
-    prediction, target = fields((2, 1, 5, 4))
+@pytest.mark.parametrize("shape", [(2, 2, 7), (2, 1, 5, 4), (1, 1, 3, 4, 5)])
+def test_gradients(loss, shape):
+    prediction, target = fields(shape)
     assert torch.autograd.gradcheck(lambda p: loss(p, target), prediction.requires_grad_())
+    assert torch.autograd.gradcheck(lambda p: loss(p, 0 * target), prediction)
     perfect = target.clone().requires_grad_()
     loss(perfect, target).backward()
-    assert torch.isfinite(perfect.grad).all()
+    assert torch.equal(perfect.grad, torch.zeros(shape, dtype=perfect.dtype))
+    with pytest.raises(ValueError, match="detach the target"):
+        loss(target, perfect)
 
 
 def test_a_vanishing_target_counts_the_absolute_error():
@@ -97,7 +101,7 @@ def test_a_vanishing_target_counts_the_absolute_error():
 
 
 def test_wrong_number_of_axes_and_unknown_names():
-    with pytest.raises(ValueError, match=r"2 space axes, got a field of shape \(1, 1, 8\)"):
+    with pytest.raises(ValueError, match=r"one entry per space axis, got a field of shape \(1, 1, 8\)"):
         RelativeH1(lengths=(1.0, 1.0))(torch.ones(1, 1, 8), torch.ones(1, 1, 8))
     with pytest.raises(ValueError, match="no loss 'h2'; choose one of l2, h1"):
         make_loss("h2")
