@@ -71,7 +71,7 @@ def report(
     packages: Sequence[str] = (),
     higher_is_better: bool = False,
 ) -> float:
-    """Print the median ratio of two interleaved series with its spread, append it to results.csv, return it."""
+    """Print and return the median ratio of two interleaved series, and append it to results.csv."""
     pairs = zip(ours, theirs, strict=True)
     ratios = [a / b if higher_is_better else b / a for a, b in pairs]
     ratio, spread = statistics.median(ratios), f"{min(ratios):.2f}-{max(ratios):.2f}"

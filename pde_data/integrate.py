@@ -44,11 +44,12 @@ class Integrator:
     def __call__(self, modes: torch.Tensor, times: Sequence[float]) -> Iterator[torch.Tensor]:
         """Advance ``modes`` in place from time 0 and yield them at each of the increasing ``times``.
 
-        ``steps`` and ``max_courant`` hold the number of steps and the largest Courant number of each sample
-        so far. Raises :class:`SolverError` when halving the step does not help.
+        ``steps``, ``shortest`` and ``max_courant`` hold the number of steps, the shortest step and the largest
+        Courant number of each sample so far. Raises :class:`SolverError` when halving the step does not help.
         """
         self.steps = np.zeros(len(modes), dtype=np.int64)
         self.max_courant = np.zeros(len(modes))
+        self.shortest = np.full(len(modes), np.inf)
         self._demand = np.concatenate([self._initial_demand(modes[c]) for c in self._chunks(range(len(modes)))])
         now = 0.0
         for time in times:
@@ -119,6 +120,7 @@ class Integrator:
         index = np.asarray(chunk)[kept]
         modes[index] = state[kept]
         self.steps[index] += length
+        self.shortest[index] = np.minimum(self.shortest[index], dt)
         self.max_courant[index] = np.maximum(self.max_courant[index], courant[kept])
         self._demand[index] = np.maximum(_numpy(last) / COURANT, excess / dt)[kept]
         return accepted

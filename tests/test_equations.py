@@ -1,0 +1,65 @@
+"""What every equation of the table promises."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pde_data.equations import EQUATIONS
+from tests import tables
+
+CASES = pytest.mark.parametrize("case", tables.EQUATIONS.values(), ids=tables.EQUATIONS.keys())
+
+
+def test_every_equation_is_in_the_table():
+    assert tables.EQUATIONS.keys() == EQUATIONS.keys()
+    assert all(type(case.equation) is EQUATIONS[name] for name, case in tables.EQUATIONS.items())
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("exact", [pytest.param(e, id=e.name) for c in tables.EQUATIONS.values() for e in c.exact])
+def test_exact_solution(exact, dtype):
+    computed, expected = exact.solve(dtype)
+    assert computed.dtype == dtype
+    assert np.linalg.norm(computed - expected) <= exact.tolerance[dtype] * np.linalg.norm(expected)
+
+
+@CASES
+def test_generated_arrays_fit_the_description(case):
+    reported = []
+    result = case.equation.generate(seed=1, indices=[0, 5, 2], progress=reported.append)
+    shape = (3, len(case.equation.times), *case.equation.grid.sizes)
+    for variable, about in case.equation.variables.items():
+        assert result[variable].shape == shape and result[variable].dtype == np.float32
+        assert np.isfinite(result[variable]).all()
+        assert about.keys() == {"units", "long_name"}
+    for values in (*result["parameters"].values(), *result["diagnostics"].values()):
+        assert values.shape == (3,)
+    assert sum(reported) == 3
+    assert case.equation.times[0] == 0 and np.all(np.diff(case.equation.times) > 0)
+
+
+@CASES
+def test_a_sample_depends_on_seed_and_index_alone(case):
+    every = case.equation.generate(seed=3, indices=range(20))
+    some = case.equation.generate(seed=3, indices=[17, 4])
+    other = case.equation.generate(seed=4, indices=[17, 4])
+    for variable in case.equation.variables:
+        difference = np.abs(every[variable][[17, 4]] - some[variable]).max()
+        assert difference <= 1e-5 * np.abs(some[variable]).max()
+        assert np.abs(other[variable] - some[variable]).max() > 0.1 * np.abs(some[variable]).max()
+    assert np.array_equal(every["diagnostics"]["steps"][[17, 4]], some["diagnostics"]["steps"])
+
+
+@CASES
+def test_the_same_request_gives_the_same_bytes(case):
+    a, b = (case.equation.generate(seed=0, indices=range(9)) for _ in range(2))
+    for variable in case.equation.variables:
+        assert a[variable].tobytes() == b[variable].tobytes()
+
+
+@CASES
+def test_attributes_are_json_and_tell_parameters_apart(case):
+    text = json.dumps(case.equation.attributes(), allow_nan=False)
+    assert text == json.dumps(case.equation.attributes())
+    assert text != json.dumps(case.other.attributes())
