@@ -198,9 +198,13 @@ def compare(run: Positional[Path], other: Positional[Path]) -> None:
 
 def list_known() -> None:
     """List the named runs and the operators."""
+    from opflow.operators import OPERATORS
     from opflow.runs import RUNS
 
     _print_table(("run", "what it is"), [(name, text) for name, (text, _) in RUNS.items()])
+    print()
+    rows = [(name, (operator.__doc__ or "").split("\n")[0]) for name, operator in OPERATORS.items()]
+    _print_table(("operator", "what it is"), [*rows, ("neuralop:NAME", "any model of neuraloperator.")])
 
 
 def _registry():

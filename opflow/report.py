@@ -151,4 +151,6 @@ def _with_error(mean: float | None, standard_error: float | None) -> str:
 
 
 def _number(value: Any) -> str:
+    if value is None:
+        return "not finite"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -136,6 +136,12 @@ def test_losses_from_rows_of_metrics():
     assert list(bottom.lines[0].get_ydata()) == [1e-3, 5e-4, 0.0]
 
 
+def test_losses_draw_the_last_step_of_rollouts():
+    rows = [{"epoch": n, "valid_rollout_l2": [0.1, 0.2 + n]} for n in (1, 2)]
+    top, _ = drawn(plot.losses(rows))
+    assert list(top.lines[0].get_ydata()) == [1.2, 2.2]
+
+
 def test_error_growth_draws_the_median():
     (ax,) = drawn(
         plot.error_growth([1, 2], {"ours": [[0.1, 0.2], [0.3, 0.4], [0.2, 0.9]], "persistence": [1, 2]})

@@ -106,7 +106,7 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> "Figure":
 
     Args:
         rows: one mapping per epoch as in `metrics.jsonl`; every number whose key begins with `train_` or
-            `valid_` becomes a curve.
+            `valid_` becomes a curve, of a list of numbers (a rollout) the last one.
 
     Raises:
         ValueError: no row holds such a number.
@@ -123,7 +123,7 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     figure = new_figure(6.4, 4.6)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     for i, key in enumerate(keys):
-        points = [(row["epoch"], row[key]) for row in rows if row.get(key) is not None]
+        points = [(row["epoch"], _last(row[key])) for row in rows if row.get(key) not in (None, [])]
         dashed = "-" if key.startswith("valid_") else "--"
         top.semilogy(
             *zip(*points),
@@ -147,3 +147,7 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     for ax in (top, bottom):
         open_frame(ax)
     return figure
+
+
+def _last(value: float | Sequence[float]) -> float:
+    return value[-1] if isinstance(value, Sequence) else value

@@ -21,11 +21,11 @@ class Evaluation:
     """What `evaluate` found.
 
     Attributes:
-        numbers: JSON values. `pairs`, the number of pairs. `errors` and, for fields over time,
-            `persistence`: `{metric: {"mean": ..., "standard_error": ...}}`. `rollout`, for fields over time:
-            `times`; at each the mean `relative_l2` and that of `persistence` of the last known frame; the
-            median `correlation_time`, null when the correlation stays above 0.8. `spectrum`, on periodic
-            grids: `wavenumbers`, `target` and `prediction`.
+        numbers: JSON values, null for what is not finite. `pairs`, the number of pairs. `errors` and, for
+            fields over time, `persistence`: `{metric: {"mean": ..., "standard_error": ...}}`. `rollout`, for
+            fields over time: `times`; at each the mean `relative_l2` and that of `persistence` of the last
+            known frame; the median `correlation_time`, null when the correlation stays above 0.8. `spectrum`,
+            on periodic grids: `wavenumbers`, `target` and `prediction`.
         sample: arrays of the first sample, for pictures: `target` and `prediction` `(step, channel, *space)`,
             `times` `(step,)` and `lengths` `(dim,)`.
     """
@@ -69,19 +69,19 @@ def evaluate(model: Operator, dataset: "FieldDataset", *, batch_size: int = 32) 
         start, truth, prediction, times = _rollouts(model, dataset, batch_size)
         numbers["rollout"] = {
             "times": times,
-            "relative_l2": metrics.rollout_error(prediction, truth).mean(0).tolist(),
-            "persistence": metrics.rollout_error(start.expand_as(truth), truth).mean(0).tolist(),
+            "relative_l2": _finite_list(metrics.rollout_error(prediction, truth).mean(0)),
+            "persistence": _finite_list(metrics.rollout_error(start.expand_as(truth), truth).mean(0)),
             "correlation_time": _finite(metrics.correlation_time(prediction, truth, times).median().item()),
         }
         if periodic:
             spectra.append([metrics.spectrum(u[:, -1], dataset.grid.lengths) for u in (truth, prediction)])
         sample = (truth[0], prediction[0], times)
     if spectra:
-        shells = [torch.cat([batch[i][1] for batch in spectra]).sum(1).mean(0).tolist() for i in (0, 1)]
+        shells = [torch.cat([batch[i][1] for batch in spectra]).sum(1).mean(0) for i in (0, 1)]
         numbers["spectrum"] = {
             "wavenumbers": spectra[0][0][0].tolist(),
-            "target": shells[0],
-            "prediction": shells[1],
+            "target": _finite_list(shells[0]),
+            "prediction": _finite_list(shells[1]),
         }
     assert sample is not None  # a FieldDataset is never empty
     arrays = dict(zip(("target", "prediction", "times"), map(np.asarray, sample)))
@@ -136,3 +136,7 @@ def _rollouts(
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _finite_list(values: Tensor) -> list[float | None]:
+    return [_finite(value) for value in values.tolist()]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,6 +10,9 @@ import torch
 from opflow.operators.base import Operator
 from opflow.rollout import rollout
 from opflow.runs.config import RunConfig
+
+if TYPE_CHECKING:
+    from pde_data import Grid
 
 
 def predict(
@@ -29,7 +33,8 @@ def predict(
         folder: the run.
         data: file with the input variables.
         out: file to write; replaced where it exists.
-        resolution: points per axis of the result; the grid of the input when None.
+        resolution: points per axis of the result; the grid of the input when None. Fields without time are
+            mapped by `Operator.predict(x, out_grid)`, for fields over time the first frames are resampled.
         steps: frames to predict; as many as `data` goes on for when None.
         batch_size: samples at a time.
 
@@ -47,7 +52,8 @@ def predict(
     dims = sources.common_dims(schema, inputs, name)
     moving = "time" in dims
     grid = sources.grid_of(schema, dims[1 + moving :], name)
-    out_grid = grid if resolution is None else grid.with_sizes((resolution,) * grid.ndim)
+    sizes = grid.sizes if resolution is None else (resolution,) * grid.ndim
+    out_grid = grid.with_sizes(sizes) if moving else _as_operators_place(grid, sizes)
     arrays = [sources.field_array(schema.fields[i], i, name) for i in inputs]
     samples = arrays[0].shape[0]
 
@@ -87,11 +93,23 @@ def predict(
                 frames = resample(fields[:, :, :window].transpose(1, 2).contiguous(), grid, out_grid)
                 result = _continued(model, frames, steps or 1)
             else:
-                result = model.predict(fields, out_grid.sizes if out_grid != grid else None)
+                result = model.predict(fields, None if resolution is None else sizes)
             yield first, dict(zip(targets, result.numpy().swapaxes(0, 1)))
 
     attributes = {"title": f"prediction of {Path(data).name}", "source": f"opflow {type(model).__name__}"}
     write(out, Schema(variables, attributes), blocks())
+
+
+def _as_operators_place(grid: "Grid", sizes: tuple[int, ...]) -> "Grid":
+    """Return the grid of `Operator.predict(x, out_grid=sizes)`: first point and `size * spacing` stay."""
+    from pde_data import Grid
+
+    if sizes == grid.sizes:
+        return grid
+    spacing = [h * old / new for h, old, new in zip(grid.spacing, grid.sizes, sizes)]
+    periodic = tuple(bool(wraps) for wraps in np.broadcast_to(grid.periodic, grid.ndim))
+    lengths = tuple(h * (n if wraps else n - 1) for h, n, wraps in zip(spacing, sizes, periodic))
+    return Grid(sizes, lengths, periodic, "node", grid.first)
 
 
 def _continued(model: Operator, frames: torch.Tensor, steps: int) -> torch.Tensor:
