@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from opflow.operators.base import Operator
 
 _PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
@@ -27,8 +29,10 @@ def save_pretrained(model: "Operator", folder: str | PathLike, metadata: dict[st
         **metadata,
         "versions": {"opflow": opflow.__version__, "torch": torch.__version__},
     }
-    # One parameter may stand for several names; safetensors wants separate storage.
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    # One parameter may stand for several names: safetensors wants separate storage, and no complex128.
+    state = {
+        name: _real(value.detach()).cpu().contiguous().clone() for name, value in model.state_dict().items()
+    }
     write_atomically(folder / "model.safetensors", save(state))
     write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
 
@@ -46,6 +50,7 @@ def load(folder: str | PathLike) -> "Operator":
         ValueError: the folder holds a pickle instead of safetensors, or describes a model that this version
             does not know.
     """
+    import torch
     from safetensors.torch import load_file
 
     from opflow.operators import OPERATORS
@@ -70,9 +75,19 @@ def load(folder: str | PathLike) -> "Operator":
             f"{folder}/config.json describes a {config.get('class')!r}; this version knows {', '.join(OPERATORS)}"
         )
     model = OPERATORS[config["class"]](**config["config"])
+    state, own = load_file(folder / "model.safetensors"), model.state_dict()
+    for name in own.keys() & state.keys():
+        if own[name].is_complex():
+            state[name] = torch.view_as_complex(state[name])
     # Assigned, not copied: the parameters take the dtype they were saved in.
-    model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
+    model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+def _real(value: "Tensor") -> "Tensor":
+    import torch
+
+    return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
 
 
 def write_atomically(path: Path, data: bytes) -> None:

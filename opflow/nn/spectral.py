@@ -120,6 +120,13 @@ class SpectralConv(nn.Module):
         by_product = max(count for _, count in slots) <= _MAX_MODES_FOR_PRODUCT
         return _PRODUCTS if by_product or torch.compiler.is_exporting() else _FFT
 
+    def _apply(self, fn, recurse=True):
+        # `.to(dtype)` of torch would drop the imaginary part of complex factors, and `.double()` skip them.
+        def on_pairs(t: Tensor) -> Tensor:
+            return torch.view_as_complex(fn(torch.view_as_real(t))) if t.is_complex() else fn(t)
+
+        return super()._apply(on_pairs, recurse)
+
     def dense_weight(self) -> Tensor:
         """Return the complex weight `(in, [out,] *modes)`."""
         if self.factors is not None:
