@@ -119,15 +119,24 @@ def whole_set(samples: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         pde_data.generate(
-            "navier_stokes", Path(folder) / "set", samples=samples, resolution=N, viscosity=VISCOSITY, processes=2
+            "navier_stokes",
+            Path(folder) / "set",
+            samples=samples,
+            resolution=N,
+            viscosity=VISCOSITY,
+            processes=2,
         )
         seconds = time.perf_counter() - start
     print(f"{samples} trajectories to t=50 on 2 processes: {seconds:.1f} s")
-    harness.record(f"{samples} trajectories, t=50, 64x64, 2 processes, wall seconds", f"{seconds:.1f}", threads=2)
+    harness.record(
+        f"{samples} trajectories, t=50, 64x64, 2 processes, wall seconds", f"{seconds:.1f}", threads=2
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="fewer trajectories and steps")
     quick = parser.parse_args().quick
     speed(quick)

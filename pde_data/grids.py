@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _POINTS = {"linear": 2, "cubic": 4}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Grid:
     r"""A uniform tensor-product grid on the box $\prod_a [o_a, o_a + L_a]$.
 
@@ -27,34 +28,46 @@ class Grid:
     >>> Grid((4, 3), lengths=(1.0, 2.0), periodic=(True, False)).coordinates
     (array([0.  , 0.25, 0.5 , 0.75]), array([0., 1., 2.]))
 
-    Raises ``ValueError`` for sizes or lengths that are not positive, a number of entries that differs from the
-    number of axes, or an unknown location.
+    Raises ``ValueError`` for sizes or lengths that are not positive, a number of entries that differs from
+    the number of axes, or an unknown location.
     """
 
     sizes: tuple[int, ...]
-    lengths: tuple[float, ...] | float = 1.0
-    periodic: tuple[bool, ...] | bool = True
-    location: str = "node"
-    origin: tuple[float, ...] | float = 0.0
+    lengths: tuple[float, ...]
+    periodic: tuple[bool, ...]
+    location: str
+    origin: tuple[float, ...]
 
-    def __post_init__(self) -> None:
-        sizes = tuple(int(n) for n in np.atleast_1d(self.sizes))
-        object.__setattr__(self, "sizes", sizes)
-        for name, kind in (("lengths", float), ("periodic", bool), ("origin", float)):
-            given = getattr(self, name)
-            entries = tuple(given) if np.ndim(given) else (given,) * len(sizes)
+    def __init__(
+        self,
+        sizes: int | Sequence[int],
+        lengths: float | Sequence[float] = 1.0,
+        periodic: bool | Sequence[bool] = True,
+        location: str = "node",
+        origin: float | Sequence[float] = 0.0,
+    ) -> None:
+        sizes = tuple(int(n) for n in np.atleast_1d(sizes))
+        fields = {"sizes": sizes, "location": location}
+        for name, given, kind in (
+            ("lengths", lengths, float),
+            ("periodic", periodic, bool),
+            ("origin", origin, float),
+        ):
+            entries = tuple(given) if isinstance(given, Sequence | np.ndarray) else (given,) * len(sizes)
             if len(entries) != len(sizes):
                 raise ValueError(
                     f"{name}={given!r} has {len(entries)} entries, but sizes={sizes} has {len(sizes)} axes: "
                     "give one entry per axis, or a scalar for all"
                 )
-            object.__setattr__(self, name, tuple(kind(entry) for entry in entries))
-        if self.location not in ("node", "cell"):
-            raise ValueError(f"location={self.location!r} is unknown: expected 'node' or 'cell'")
+            fields[name] = tuple(kind(entry) for entry in entries)
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        if location not in ("node", "cell"):
+            raise ValueError(f"location={location!r} is unknown: expected 'node' or 'cell'")
         for n, length, closed in zip(sizes, self.lengths, self._closed):
             if n < 1 + closed:
                 raise ValueError(
-                    f"sizes={sizes} are too small: every axis needs at least 1 point, 2 for non-periodic nodes"
+                    f"sizes={sizes} are too small: an axis needs at least 1 point, 2 for non-periodic nodes"
                 )
             if not (np.isfinite(length) and length > 0):
                 raise ValueError(f"lengths={self.lengths} must be positive and finite")
@@ -85,8 +98,8 @@ class Grid:
             error = np.abs(x - (x[0] + h * np.arange(x.size))).max()
             if not (h > 0 and error <= tolerance * h):
                 raise ValueError(
-                    f"coordinates of axis {a} are not increasing and uniform (spacing {h:.6g}, largest deviation "
-                    f"{error:.3g}): interpolate the data to a uniform grid, or treat it as a point cloud"
+                    f"coordinates of axis {a} are not increasing and uniform (spacing {h:.6g}, largest "
+                    f"deviation {error:.3g}): interpolate to a uniform grid, or treat them as points"
                 )
             first.append(x[0])
             spacing.append(h)
@@ -145,7 +158,7 @@ class Grid:
         return reduce(np.multiply.outer, self.weights)
 
     def wavenumbers(self, axis: int) -> np.ndarray:
-        """Angular wavenumbers ``2 pi k / length`` in FFT order; ``ValueError`` where the axis is not periodic."""
+        """Angular wavenumbers ``2 pi k / length`` in FFT order; ``ValueError`` for a non-periodic axis."""
         if not self.periodic[axis]:
             raise ValueError(f"axis {axis} is not periodic, so it has no Fourier wavenumbers")
         return 2 * np.pi * np.fft.fftfreq(self.sizes[axis], d=self.spacing[axis])
@@ -201,7 +214,7 @@ def resample(values: Values, source: Grid, target: Grid, method: str = "linear")
                 parts, axis, source.coordinates[axis], target.coordinates[axis], _POINTS[method]
             )
     y = torch.view_as_complex(parts.movedim(0, -1).contiguous()) if x.is_complex() else parts
-    return y.numpy() if isinstance(values, np.ndarray) else y
+    return y.numpy() if isinstance(values, np.ndarray) else y  # pyright: ignore[reportReturnType]
 
 
 def _fourier(x: torch.Tensor, axis: int, size: int, shift: float) -> torch.Tensor:
@@ -231,7 +244,7 @@ def _interpolate(x: torch.Tensor, axis: int, old: np.ndarray, new: np.ndarray, p
     position = (new - old[0]) / (old[-1] - old[0]) * (old.size - 1)
     start = np.clip(np.floor(position).astype(int) - (points // 2 - 1), 0, old.size - points)
     local = position - start
-    result = 0.0
+    result = torch.zeros(1, dtype=x.dtype, device=x.device)
     for i in range(points):
         others = [j for j in range(points) if j != i]
         weight = np.prod([(local - j) / (i - j) for j in others], axis=0)

@@ -41,16 +41,18 @@ class Integrator:
     def __init__(self, stepper: ETDRK4, dt: float | None = None):
         self.stepper, self.dt = stepper, dt
 
-    def __call__(self, modes: torch.Tensor, times: Sequence[float]) -> Iterator[torch.Tensor]:
+    def __call__(self, modes: torch.Tensor, times: Sequence[float] | np.ndarray) -> Iterator[torch.Tensor]:
         """Advance ``modes`` in place from time 0 and yield them at each of the increasing ``times``.
 
-        ``steps``, ``shortest`` and ``max_courant`` hold the number of steps, the shortest step and the largest
-        Courant number of each sample so far. Raises :class:`SolverError` when halving the step does not help.
+        ``steps``, ``shortest`` and ``max_courant`` hold the number of steps, the shortest step and the
+        largest Courant number of each sample so far. Raises :class:`SolverError` when halving the step does not help.
         """
         self.steps = np.zeros(len(modes), dtype=np.int64)
         self.max_courant = np.zeros(len(modes))
         self.shortest = np.full(len(modes), np.inf)
-        self._demand = np.concatenate([self._initial_demand(modes[c]) for c in self._chunks(range(len(modes)))])
+        self._demand = np.concatenate(
+            [self._initial_demand(modes[c]) for c in self._chunks(range(len(modes)))]
+        )
         now = 0.0
         for time in times:
             if time > now:
@@ -95,8 +97,8 @@ class Integrator:
                             done[i] += Fraction(length, n)
                         elif n > _MOST_STEPS:
                             raise SolverError(
-                                f"sample {i} blows up near t={start + float(done[i]) * interval:.6g} even with "
-                                f"dt={interval / n:.3g}: are the initial values finite and of sensible size?"
+                                f"sample {i} blows up near t={start + float(done[i]) * interval:.6g} even "
+                                f"with dt={interval / n:.3g}: are the initial values finite and of sensible size?"
                             )
                         else:
                             least[i] = 2 * n

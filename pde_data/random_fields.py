@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 
@@ -42,8 +42,8 @@ class GaussianRandomField:
             raise ValueError(f"sigma={self.sigma} must be positive")
 
     def variance(self, grid: Grid) -> np.ndarray:
-        """Expected $|\\hat u_k|^2$ for each mode of ``grid`` in FFT order, zero for the mean; float64."""
-        k2 = sum(np.meshgrid(*(grid.wavenumbers(a) ** 2 for a in range(grid.ndim)), indexing="ij"))
+        r"""Expected $|\hat u_k|^2$ for each mode of ``grid`` in FFT order, zero for the mean; float64."""
+        k2 = reduce(np.add.outer, [grid.wavenumbers(a) ** 2 for a in range(grid.ndim)])
         return self._variance(k2, grid)
 
     def _variance(self, k2: np.ndarray, grid: Grid) -> np.ndarray:
@@ -88,7 +88,7 @@ class GaussianRandomField:
 
 @lru_cache(maxsize=8)
 def _half_modes(highest: int, ndim: int) -> np.ndarray:
-    """One mode of each pair ``+-k`` with ``0 < max|k| <= highest``, ordered by shells of ``max|k|``; (m, d)."""
+    """One mode of each pair ``+-k`` with ``0 < max|k| <= highest``, in shells of ``max|k|``; (m, d)."""
     axis = np.arange(-highest, highest + 1)
     modes = np.stack(np.meshgrid(*([axis] * ndim), indexing="ij"), axis=-1).reshape(-1, ndim)
     # The last component counts first, as the real FFT keeps its non-negative half.

@@ -17,16 +17,17 @@ _CHUNK_BYTES = {"cpu": 135_000, "cuda": 64_000_000}  # one work array: fits the 
 class Spectrum:
     """Fourier space of real fields on a periodic grid, cut by the 2/3 rule.
 
-    Kept are the modes ``|k| < n/3`` of each axis, for which products of two fields are free of aliasing. Modes
-    are complex ``(batch, highest + 1, *sizes[:-1])``: the half axis of the real transform comes first and holds
-    only what is kept, the other axes are in FFT order and masked. So both passes of a 2-D transform run
-    along contiguous memory, the complex one over a third of the lines.
+    Kept are the modes ``|k| < n/3`` of each axis, for which products of two fields are free of aliasing.
+    Modes are complex ``(batch, highest + 1, *sizes[:-1])``: the half axis of the real transform comes first
+    and holds only what is kept, the other axes are in FFT order and masked. So both passes of a 2-D transform
+    run along contiguous memory, the complex one over a third of the lines.
 
     >>> spectrum = Spectrum(Grid((9, 6)), torch.float64)
     >>> spectrum.shape, int(spectrum.mask.sum())
     ((2, 9), 10)
 
-    Raises ``ValueError`` for a grid that is not periodic, ``TypeError`` for other dtypes than float32, float64.
+    Raises ``ValueError`` for a grid that is not periodic, ``TypeError`` for a dtype other
+    than float32 and float64.
     """
 
     def __init__(self, grid: Grid, dtype: torch.dtype, device: torch.device | str = "cpu"):
@@ -140,7 +141,7 @@ class ETDRK4:
         self._coefficients: dict[float, tuple[torch.Tensor, ...]] = {}
 
     def coefficients(self, dt: float) -> tuple[torch.Tensor, ...]:
-        """Coefficients of a step ``dt``: whole and half propagator, stage weight, and the three final weights."""
+        """Coefficients of a step: whole and half propagator, stage weight, three final weights."""
         if dt not in self._coefficients:
             if len(self._coefficients) == _COEFFICIENT_SETS:
                 del self._coefficients[next(iter(self._coefficients))]

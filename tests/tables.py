@@ -42,7 +42,7 @@ def taylor_green(dtype: type) -> tuple[np.ndarray, np.ndarray]:
 
 
 def kolmogorov_laminar(dtype: type) -> tuple[np.ndarray, np.ndarray]:
-    """From rest, the laminar flow w = f / (viscosity k^2) (1 - exp(-viscosity k^2 t)), stable at this viscosity."""
+    """From rest, the laminar flow w = f / (viscosity k^2) (1 - exp(-viscosity k^2 t))."""
     _, y = periodic(48, 1.0)
     n, amplitude, viscosity, times = 2, 0.3, 0.05, [0.25, 40.0]
     k = 2 * np.pi * n

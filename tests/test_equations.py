@@ -17,7 +17,9 @@ def test_every_equation_is_in_the_table():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("exact", [pytest.param(e, id=e.name) for c in tables.EQUATIONS.values() for e in c.exact])
+@pytest.mark.parametrize(
+    "exact", [pytest.param(e, id=e.name) for c in tables.EQUATIONS.values() for e in c.exact]
+)
 def test_exact_solution(exact, dtype):
     computed, expected = exact.solve(dtype)
     assert computed.dtype == dtype

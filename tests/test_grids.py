@@ -78,7 +78,11 @@ def test_grids_are_hashable_and_scalars_mean_every_axis():
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.integers(4, 20), st.integers(4, 20), st.integers(4, 20), st.integers(4, 20), st.sampled_from(["node", "cell"])
+    st.integers(4, 20),
+    st.integers(4, 20),
+    st.integers(4, 20),
+    st.integers(4, 20),
+    st.sampled_from(["node", "cell"]),
 )
 def test_fourier_resampling_is_exact_for_resolved_fields(h, w, m, n, location):
     source = Grid((h, w), lengths=(1.0, 2.0))
@@ -102,7 +106,9 @@ def test_up_and_down_is_the_identity_for_any_values(h, w, more_h, more_w):
 def test_doubling_passes_through_the_given_values(n):
     """With the Nyquist mode as a cosine, the interpolant is real and keeps the samples it was given."""
     values = np.random.default_rng(2).normal(size=(n, n))
-    np.testing.assert_allclose(resample(values, Grid((n, n)), Grid((2 * n, 2 * n)))[::2, ::2], values, atol=1e-13)
+    np.testing.assert_allclose(
+        resample(values, Grid((n, n)), Grid((2 * n, 2 * n)))[::2, ::2], values, atol=1e-13
+    )
 
 
 def test_halving_averages_instead_of_striding():

@@ -72,9 +72,12 @@ def test_enstrophy_budget_holds_in_each_step():
 
 
 def test_advection_creates_no_enstrophy():
-    assert NavierStokes(dtype="float64", resolution=30, t_end=1.0, records=2).generate(0, range(3))[
-        "diagnostics"
-    ]["enstrophy_transfer"].max() <= 1e-13
+    assert (
+        NavierStokes(dtype="float64", resolution=30, t_end=1.0, records=2)
+        .generate(0, range(3))["diagnostics"]["enstrophy_transfer"]
+        .max()
+        <= 1e-13
+    )
 
 
 SYMMETRIES = {
@@ -169,13 +172,28 @@ def test_rectangular_arrays_live_on_the_square_box():
 GOOD = np.zeros((1, 16, 16))
 BAD_CALLS = {
     "unknown equation": (ValueError, "choose 'navier_stokes'", ("euler", GOOD, [1.0]), {}),
-    "integers": (TypeError, "float32 or float64, got torch.int64", ("navier_stokes", GOOD.astype(int), [1.0]), {}),
-    "rank": (ValueError, r"shape \(16, 16\): expected \(sample, x, y\)", ("navier_stokes", GOOD[0], [1.0]), {}),
+    "integers": (
+        TypeError,
+        "float32 or float64, got torch.int64",
+        ("navier_stokes", GOOD.astype(int), [1.0]),
+        {},
+    ),
+    "rank": (
+        ValueError,
+        r"shape \(16, 16\): expected \(sample, x, y\)",
+        ("navier_stokes", GOOD[0], [1.0]),
+        {},
+    ),
     "nan": (ValueError, "NaN or infinity", ("navier_stokes", GOOD + np.nan, [1.0]), {}),
     "mean": (ValueError, "subtract the mean", ("navier_stokes", GOOD + 1, [1.0]), {}),
     "times": (ValueError, "must increase strictly", ("navier_stokes", GOOD, [1.0, 1.0]), {}),
     "negative time": (ValueError, "not be negative", ("navier_stokes", GOOD, [-1.0]), {}),
-    "forcing": (ValueError, "choose one of fno, sym, kolmogorov, none", ("navier_stokes", GOOD, [1.0]), {"forcing": "x"}),
+    "forcing": (
+        ValueError,
+        "choose one of fno, sym, kolmogorov, none",
+        ("navier_stokes", GOOD, [1.0]),
+        {"forcing": "x"},
+    ),
     "viscosity": (ValueError, "viscosity=-1 must be", ("navier_stokes", GOOD, [1.0]), {"viscosity": -1}),
     "dt": (ValueError, "dt=0 must be positive", ("navier_stokes", GOOD, [1.0]), {"dt": 0}),
 }

@@ -57,7 +57,7 @@ def test_spectrum_and_distribution_match_the_law(sizes, lengths):
 
 
 def test_law_is_that_of_the_fno_paper():
-    """sigma sqrt(2) (4 pi^2 k^2 + tau^2)^(-alpha/2) with sigma = tau^((2 alpha - d)/2), on the unit square."""
+    """sigma sqrt(2) (4 pi^2 k^2 + tau^2)^(-alpha/2) with sigma = tau^((2 alpha - d)/2)."""
     variance = GaussianRandomField().variance(Grid((16, 16)))
     expected = 2 * 7.0**3 * (4 * np.pi**2 * (2**2 + 5**2) + 49) ** -2.5
     assert variance[2, 5] == pytest.approx(expected, rel=1e-13)

@@ -11,11 +11,12 @@ import torch
 
 from pde_data.equations.base import Equation
 from pde_data.grids import Grid, resample
-from pde_data.random_fields import GaussianRandomField
 from pde_data.integrate import COURANT, LIMIT, TOLERANCE, Integrator
+from pde_data.random_fields import GaussianRandomField
 from pde_data.spectral import ETDRK4, Nonlinear, Spectrum
 
 Forcing = Literal["fno", "sym", "kolmogorov", "none"]
+
 
 @dataclass(frozen=True)
 class NavierStokes(Equation):
@@ -26,7 +27,7 @@ class NavierStokes(Equation):
     Forcings, with $x, y$ in units of the side: ``fno`` $0.1(\sin + \cos)(2\pi(x+y))$ (Li et al., ICLR 2021),
     ``sym`` $0.1(\cos 4\pi x+\cos 4\pi y)$ (Helwig et al., ICML 2023), ``kolmogorov``: the body force
     ``amplitude`` $\sin(ky)$ along $x$ with $k=2\pi\,$``wavenumber``$/$side, hence $f=-$``amplitude``
-    $k\cos(ky)$, and ``none``. The initial vorticity is ``GaussianRandomField()``, truncated to the solved modes.
+    $k\cos(ky)$, and ``none``. The initial law is ``GaussianRandomField()``, cut to the solved modes.
 
     Fourier pseudo-spectral in Basdevant's form (4 real transforms per evaluation), 2/3 dealiasing, ETDRK4.
 
@@ -117,10 +118,10 @@ class NavierStokes(Equation):
     def generate(
         self, seed: int, indices: Sequence[int], progress: Callable[[int], None] | None = None
     ) -> dict[str, Any]:
-        """Solve from the initial law; see :meth:`Equation.generate`.
+        r"""Solve from the initial law; see :meth:`Equation.generate`.
 
         ``diagnostics`` are ``steps``, ``max_courant``, and ``enstrophy_transfer``: the largest
-        $|\\langle w, N\\rangle|/(\\|w\\|\\|N\\|)$ over the frames, which is 0 for the exact advection term $N$.
+        $|\langle w, N\rangle|/(\|w\|\|N\|)$ over the frames, 0 for the exact advection term $N$.
         """
         n = self.solve_resolution or self.resolution
         grid = self.grid.with_sizes((n, n))
@@ -160,7 +161,7 @@ class NavierStokesSolver:
         self.stepper = ETDRK4(self.spectrum, -equation.viscosity * (kx**2 + ky**2), self.advection, batch)
         self.integrator = Integrator(self.stepper, dt=equation.dt)
 
-    def __call__(self, w0: torch.Tensor, times: Sequence[float]):
+    def __call__(self, w0: torch.Tensor, times: Sequence[float] | np.ndarray):
         """Yield values ``(batch, *sizes)`` and modes at each of ``times``."""
         for modes in self.integrator(self.spectrum.project(w0), times):
             yield self.spectrum.to_values(modes), modes

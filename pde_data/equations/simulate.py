@@ -18,16 +18,16 @@ def simulate(equation: str, initial: Values, times: Sequence[float], **parameter
     """Solution of an equation at exactly ``times``, from the given initial values at time 0.
 
     ``initial`` is ``(sample, x, y)``, float32 or float64, a NumPy array or a tensor on any device; the result
-    is of the same kind and dtype, ``(sample, time, x, y)``. The grid is that of ``initial`` on a periodic box
-    of side ``length``; other ``parameters`` are the fields of the equation. The 2/3 rule truncates the initial
-    values, also in a frame at time 0.
+    is of the same kind and dtype, ``(sample, time, x, y)``. The grid is that of ``initial`` on a periodic
+    box of side ``length``; other ``parameters`` are the fields of the equation. The 2/3 rule truncates the
+    initial values, also in a frame at time 0.
 
     >>> w0 = np.zeros((1, 16, 16))
     >>> simulate("navier_stokes", w0, times=[0.5, 1.0], viscosity=1e-3, forcing="fno").shape
     (1, 2, 16, 16)
 
-    Raises ``ValueError`` for unknown equations, times that do not increase from 0 or are negative, shapes that
-    do not fit, values that are not finite or a mean that is not zero, and ``TypeError`` for other dtypes.
+    Raises ``ValueError`` for unknown equations, times that do not increase or are negative, shapes that do
+    not fit, values that are not finite or a mean that is not zero, and ``TypeError`` for other dtypes.
     """
     if equation != NavierStokes.name:
         raise ValueError(f"equation={equation!r} cannot be simulated: choose {NavierStokes.name!r}")
@@ -53,4 +53,4 @@ def simulate(equation: str, initial: Values, times: Sequence[float], **parameter
     grid = Grid(tuple(w0.shape[1:]), lengths=settings.length)
     solver = NavierStokesSolver(settings, grid, w0.dtype, w0.device)
     result = torch.stack([w for w, _ in solver(w0, steps.tolist())], dim=1)
-    return result.numpy() if isinstance(initial, np.ndarray) else result
+    return result.numpy() if isinstance(initial, np.ndarray) else result  # pyright: ignore[reportReturnType]
