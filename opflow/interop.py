@@ -5,13 +5,15 @@ import math
 import re
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from opflow.nn.activations import ACTIVATIONS
 from opflow.nn.channel_mlp import ChannelLinear
+from opflow.nn.fno_block import FNOBlock
+from opflow.nn.spectral import SpectralConv
 from opflow.operators.fno import FNO
 
 # How many modes neuraloperator's weights hold is in their shapes, under another convention than ours: its
@@ -60,8 +62,8 @@ def from_neuralop(source: nn.Module | Mapping[str, Any], **arguments: Any) -> FN
     read = _read_shapes(state, arguments)
     if arguments.get("complex_data"):
         raise ValueError(
-            "complex_data=True cannot be converted: neuraloperator applies its weights to other modes than it "
-            "says and adds its biases twice, so no set of weights makes the two the same function"
+            "complex_data=True cannot be converted: neuraloperator's layer picks other modes than it says, "
+            "so no weights make the two the same function"
         )
     model = FNO(**{**read, **arguments, **{k: read[k] for k in _SHAPES_DECIDE if k in read}})
     model.to(state["projection.fcs.0.weight"].dtype)
@@ -99,7 +101,7 @@ def to_neuralop(model: FNO) -> nn.Module:
 
     arguments = dict(model.config, non_linearity=ACTIVATIONS[model.config["non_linearity"]])
     if arguments["max_n_modes"] is not None:
-        arguments["max_n_modes"] = [count for _, count in model.blocks[0].conv.held]
+        arguments["max_n_modes"] = [count for _, count in _convs(model)[0].held]
     if not isinstance(arguments["domain_padding"], int | float | None):
         arguments["domain_padding"] = list(arguments["domain_padding"])
     theirs = TheirFNO(**arguments)
@@ -263,9 +265,9 @@ def _their_name(name: str, model: FNO) -> str:
 def _weights_of(model: FNO) -> dict[str, Tensor]:
     """Return the tensors of our model: spectral weights dense and complex, the normaliser folded in."""
     state = {name: t.detach() for name, t in model.state_dict().items() if not name.startswith("normalizer.")}
-    for layer, block in enumerate(model.blocks):
-        if block.conv.factors is None:
-            state[f"blocks.{layer}.conv.weight"] = block.conv.dense_weight().detach()
+    for layer, conv in enumerate(_convs(model)):
+        if conv.factors is None:
+            state[f"blocks.{layer}.conv.weight"] = conv.dense_weight().detach()
     normalizer = model.normalizer
     first = "lifting" if isinstance(model.lifting, ChannelLinear) else "lifting.first"
     scale = torch.ones(state[f"{first}.weight"].shape[1]).to(normalizer.input_std)
@@ -288,16 +290,21 @@ def _copy_weights(model: FNO, state: Mapping[str, Tensor]) -> None:
             f"the tensors do not fit an FNO with {model.config}: unknown are {', '.join(unknown) or 'none'}; "
             f"missing are {', '.join(missing) or 'none'}"
         )
-    own = model.state_dict()
+    own, convs = model.state_dict(), _convs(model)
     for name, theirs in names.items():
-        layer = re.fullmatch(r"blocks\.(\d+)\.conv\.weight", name)
-        weight = state[theirs].detach()
-        size = model.blocks[int(layer[1])].conv.dense_weight().numel() if layer else own[name].numel()
-        if weight.numel() != size:
+        spectral = re.fullmatch(r"blocks\.(\d+)\.conv\.weight", name)
+        if spectral:
+            own[name] = convs[int(spectral[1])].dense_weight()
+        if own[name].numel() != state[theirs].numel():
             raise ValueError(
-                f"{theirs} has shape {tuple(weight.shape)}, which does not fit an FNO with {model.config}"
+                f"{theirs} has shape {tuple(state[theirs].shape)}, which does not fit an FNO with {model.config}"
             )
-        if layer:
-            model.blocks[int(layer[1])].conv.load_dense_weight(weight)
+        weight = state[theirs].detach().reshape(own[name].shape)
+        if spectral:
+            convs[int(spectral[1])].load_dense_weight(weight)
         else:
-            own[name].copy_(weight.reshape(own[name].shape))
+            own[name].copy_(weight)
+
+
+def _convs(model: FNO) -> list[SpectralConv]:
+    return [cast(FNOBlock, block).conv for block in model.blocks]

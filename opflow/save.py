@@ -47,10 +47,11 @@ def load(folder: str | PathLike) -> "Operator":
 
     Raises:
         FileNotFoundError: one of the two files is missing.
-        ValueError: the folder holds a pickle instead of safetensors, or describes a model that this version
-            does not know.
+        ValueError: the folder holds a pickle instead of safetensors, a damaged file, or a model that this
+            version does not know.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from opflow.operators import OPERATORS
@@ -61,23 +62,36 @@ def load(folder: str | PathLike) -> "Operator":
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
     if pickles:
         raise ValueError(
-            f"{folder} holds {', '.join(pickles)}, a pickle, which can run code when it is read; opflow loads "
-            "model.safetensors and config.json only. If you trust the file, load it with torch yourself, "
-            "call save_pretrained, and remove it"
+            f"{folder} holds {', '.join(pickles)}, a pickle, which can run code when it is read; opflow "
+            "loads model.safetensors and config.json only. If you trust the file, load it with torch "
+            "yourself, call save_pretrained, and remove it"
         )
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             found = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
             raise FileNotFoundError(f"{folder} has no {name}; it holds {found}")
-    config = json.loads((folder / "config.json").read_text())
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        state = load_file(folder / "model.safetensors")
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{folder} holds a damaged config.json or model.safetensors ({error}); copy or train it again"
+        ) from error
     if config.get("class") not in OPERATORS:
         raise ValueError(
-            f"{folder}/config.json describes a {config.get('class')!r}; this version knows {', '.join(OPERATORS)}"
+            f"{folder}/config.json describes a {config.get('class')!r}; this version knows "
+            f"{', '.join(OPERATORS)}"
         )
     model = OPERATORS[config["class"]](**config["config"])
-    state, own = load_file(folder / "model.safetensors"), model.state_dict()
-    for name in own.keys() & state.keys():
-        if own[name].is_complex():
+    own = model.state_dict()
+    unlike = sorted(own.keys() ^ state.keys())
+    if unlike:
+        raise ValueError(
+            f"{folder}/model.safetensors is not of the model in its config.json: {', '.join(unlike)} "
+            "are in one of them only"
+        )
+    for name, value in own.items():
+        if value.is_complex():
             state[name] = torch.view_as_complex(state[name])
     # Assigned, not copied: the parameters take the dtype they were saved in.
     model.load_state_dict(state, assign=True)

@@ -37,6 +37,7 @@ class NeuralopModel(Operator):
             super().__init__(arguments["in_channels"], arguments["out_channels"], n_dim=None)
             self.config = {"name": name, "arguments": arguments}
             self.model = getattr(models, name)(**arguments)
+        self.register_state_dict_post_hook(_drop_metadata)
 
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Apply the model; only its own grid is possible."""
@@ -46,3 +47,8 @@ class NeuralopModel(Operator):
                 f"{tuple(x.shape[2:])}, not on {tuple(out_grid)}; resample the input first"
             )
         return self.model(x)
+
+
+def _drop_metadata(_module, state: dict[str, Any], _prefix, _local) -> None:
+    """Take out the constructor arguments, functions among them, that neuraloperator puts with the tensors."""
+    state.pop("_metadata", None)
