@@ -59,12 +59,12 @@ def from_neuralop(source: nn.Module | Mapping[str, Any], **arguments: Any) -> FN
     else:
         state = dict(source)
         arguments = {**_from_metadata(state.pop("_metadata", {})), **arguments}
-    read = _read_shapes(state, arguments)
-    if arguments.get("complex_data"):
+    if arguments.get("complex_data") or "lifting.fr.fcs.0.weight" in state:
         raise ValueError(
             "complex_data=True cannot be converted: neuraloperator's layer picks other modes than it says, "
             "so no weights make the two the same function"
         )
+    read = _read_shapes(state, arguments)
     model = FNO(**{**read, **arguments, **{k: read[k] for k in _SHAPES_DECIDE if k in read}})
     model.to(state["projection.fcs.0.weight"].dtype)
     _copy_weights(model, state)
@@ -297,7 +297,8 @@ def _copy_weights(model: FNO, state: Mapping[str, Tensor]) -> None:
             own[name] = convs[int(spectral[1])].dense_weight()
         if own[name].numel() != state[theirs].numel():
             raise ValueError(
-                f"{theirs} has shape {tuple(state[theirs].shape)}, which does not fit an FNO with {model.config}"
+                f"{theirs} has shape {tuple(state[theirs].shape)}, which does not fit an FNO with "
+                f"{model.config}"
             )
         weight = state[theirs].detach().reshape(own[name].shape)
         if spectral:
