@@ -65,11 +65,15 @@ def generate(
     with Manifest.locked(target, request, single) as manifest:
         if not manifest.complete:
             manifest.recover()
-            _make(request, manifest, processes or len(os.sched_getaffinity(0)))
+            _make(request, manifest, processes or _cores())
             if single:
                 _assemble(target, manifest, instance)
             manifest.finish()
     return target
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _instance(equation: str | Equation, parameters: dict[str, Any]) -> Equation:

@@ -92,6 +92,7 @@ class Manifest:
         self.record = target.with_name(f"{target.name}.manifest.json")
         self.entries: dict[int, dict[str, Any]] = {}
         self.complete = False
+        self._recorded: set[int] = set()
         self._guard = threading.Lock()
 
     @classmethod
@@ -148,6 +149,7 @@ class Manifest:
             whole = not self.single and bool(content.get("complete"))
             self._agree(content["request"], software=not whole)
             self.entries = {entry["first"] // self.request.shard_size: entry for entry in content["shards"]}
+            self._recorded = set(self.entries)
             self.complete = whole and self._verified()
         elif (
             not self.single
@@ -178,7 +180,7 @@ class Manifest:
         for leftover in leftovers:
             leftover.unlink(missing_ok=True)
         self._verified()
-        for shard in self.missing:
+        for shard in set(self.missing) - self._recorded:
             # A shard has its name only when it is whole; the run died before it could be recorded.
             file = self.shard(shard)
             if file.exists() and self._belongs(file):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pde_data.grids import Grid
-from pde_data.storage import DatasetError
+from pde_data.storage import DatasetError, Schema
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,37 +34,40 @@ def plot(
     from pde_data import sources
 
     schema, where = sources.describe(path)
-    names = (
-        list(schema.fields) if variable is None else sources.field_names(schema, variable, variable, where)[0]
-    )
-    count = max(frames, 1) if any("time" in schema.fields[name].dims for name in names) else 1
-    figure = Figure(figsize=(2.2 * count + 3.2, 2.4 * len(names) + 0.4), layout="constrained")
+    names = list(schema.fields)
+    if variable is not None:
+        names, _ = sources.field_names(schema, variable, variable, where)
+    timed = {name: "time" in schema.fields[name].dims for name in names}
+    grids = {
+        name: sources.grid_of(schema, schema.fields[name].dims[1 + timed[name] :], where) for name in names
+    }
+    records = [schema.fields[name].values.shape[1] for name in names if timed[name]]
+    count = min(max(frames, 1), max(records, default=1))
+    spectra = any(all(grid.periodic) for grid in grids.values())
+    figure = Figure(figsize=(2.2 * count + 0.8 + 2.6 * spectra, 2.4 * len(names) + 0.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(names), count + 1, squeeze=False)
+    axes = figure.subplots(len(names), count + spectra, squeeze=False)
     for row, name in zip(axes, names):
         field = schema.fields[name]
         if not 0 <= sample < field.values.shape[0]:
             raise DatasetError(f"sample={sample} is not there: {where} has {field.values.shape[0]} samples")
-        timed = "time" in field.dims
-        grid = sources.grid_of(schema, field.dims[1 + timed :], where)
         values = sources.field_array(field, name, where)[sample]
-        if not timed:
-            values = values[None]
-        chosen = np.unique(np.linspace(0, len(values) - 1, count if timed else 1).round().astype(int))
-        times = (
-            schema.variables["time"].values
-            if timed and "time" in schema.variables
-            else np.arange(len(values))
-        )
-        labels = [f"t = {times[frame]:g}" if timed else "" for frame in chosen]
+        values = values if timed[name] else values[None]
+        chosen = np.unique(np.linspace(0, len(values) - 1, count).round().astype(int))
+        labels = _labels(schema, chosen) if timed[name] else [""]
         units = field.attributes.get("units", "1")
-        _strip(
-            figure, row[:count], values[chosen], grid, labels, name if units == "1" else f"{name} ({units})"
-        )
-        _spectra(row[count], values[chosen], grid, labels)
+        title = name if units == "1" else f"{name} ({units})"
+        _strip(figure, row[:count], values[chosen], grids[name], labels, title)
+        if spectra:
+            _spectra(row[count], values[chosen], grids[name], labels)
     if output is not None:
         figure.savefig(output, dpi=150)
     return figure
+
+
+def _labels(schema: Schema, frames: np.ndarray) -> list[str]:
+    times = schema.variables["time"].values if "time" in schema.variables else np.arange(frames[-1] + 1)
+    return [f"t = {times[frame]:g}" for frame in frames]
 
 
 def _strip(figure, axes, values: np.ndarray, grid: Grid, labels: list[str], name: str) -> None:

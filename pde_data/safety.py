@@ -38,7 +38,11 @@ def safe_open(path: str | os.PathLike) -> Iterator[Any]:
     except OSError as error:
         raise DatasetError(_unreadable(path, str(error))) from error
     with file:
-        file.visititems_links(lambda name, link: _check_link(file, path, name, link))
+        links: list[tuple[str, Any]] = []
+        # Collected first: an exception inside HDF5's own loop would be lost.
+        file.visititems_links(lambda name, link: links.append((name, link)))
+        for name, link in links:
+            _check_link(file, path, name, link)
         yield file
 
 

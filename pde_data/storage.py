@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -78,11 +79,25 @@ def write(path: str | os.PathLike, schema: Schema, blocks: Iterable[tuple[int, M
     import h5py
 
     with replacing(path) as temporary:
-        with h5py.File(temporary, "w", alignment_threshold=65536, alignment_interval=4096) as file:
-            _declare(file, schema)
-            for first, values in blocks:
-                for name, block in values.items():
-                    _fill(file[name], name, first, block)
+        _reserve(temporary, schema)
+        try:
+            with h5py.File(temporary, "w", alignment_threshold=65536, alignment_interval=4096) as file:
+                _declare(file, schema)
+                for first, values in blocks:
+                    for name, block in values.items():
+                        _fill(file[name], name, first, block)
+        except RuntimeError as error:  # how h5py reports what fails while it closes a file
+            raise DatasetError(f"cannot write {path}: {error}") from error
+
+
+def _reserve(path: Path, schema: Schema) -> None:
+    """Ask the file system for room, so that a full disk is met here and not in the middle of HDF5's tables."""
+    sizes = schema.sizes
+    fields = [v for v in schema.variables.values() if v.values is None]
+    total = sum(np.dtype(v.dtype).itemsize * math.prod(sizes[dim] for dim in v.dims) for v in fields)
+    with path.open("wb") as file:
+        if total and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, total)
 
 
 def _declare(file: Any, schema: Schema) -> None:

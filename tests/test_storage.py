@@ -1,0 +1,330 @@
+"""Files: round trips, bytes, and what is refused."""
+
+import os
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+import pde_data
+from pde_data import DatasetError
+from pde_data.formats import native
+from pde_data.safety import safe_open
+from pde_data.storage import Schema, Variable, replacing, sha256, write
+
+
+def small(values, time=True, **attributes):
+    """Schema of one field `u` over values (sample, [time,] x, y)."""
+    dims = ("sample", *(("time",) if time else ()), "x", "y")
+    coordinates = {dim: Variable((dim,), np.arange(float(size))) for dim, size in zip(dims, values.shape)}
+    return Schema(
+        {**coordinates, "u": Variable(dims, None, {"units": "m s-1", "long_name": "speed"})}, attributes
+    )
+
+
+@pytest.fixture
+def good(tmp_path):
+    values = np.random.default_rng(0).standard_normal((4, 3, 6, 5)).astype(np.float32)
+    path = tmp_path / "good.h5"
+    write(path, small(values, seed=3), [(0, {"u": values})])
+    return path, values
+
+
+finite = st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    values=arrays.arrays(
+        np.float32, arrays.array_shapes(min_dims=4, max_dims=4, max_side=5), elements=finite
+    ),
+    attributes=st.dictionaries(
+        st.text("abcdefgh", min_size=1, max_size=6),
+        st.one_of(
+            st.integers(-(2**40), 2**40),
+            st.floats(allow_nan=False, allow_subnormal=False),
+            st.text("äβ xyz", min_size=1),
+            st.booleans(),
+        ),
+        max_size=4,
+    ),
+    cut=st.integers(0, 5),
+)
+def test_whatever_is_written_is_read(tmp_path_factory, values, attributes, cut):
+    path = tmp_path_factory.mktemp("round") / "a.h5"
+    cut = min(cut, len(values))
+    write(path, small(values, **attributes), [(cut, {"u": values[cut:]}), (0, {"u": values[:cut]})])
+    for dataset in (pde_data.open(path), xr.open_dataset(path, engine="h5netcdf")):
+        with dataset:
+            np.testing.assert_array_equal(dataset.u.values, values)
+            assert dataset.u.dims == ("sample", "time", "x", "y")
+            assert dataset.u.attrs["units"] == "m s-1"
+            for key, value in attributes.items():
+                assert dataset.attrs[key] == (
+                    {True: "true", False: "false"}[value] if value is True or value is False else value
+                )
+
+
+def test_xarray_alone_understands_the_file(good):
+    path, values = good
+    with xr.open_dataset(path, engine="h5netcdf") as dataset:
+        assert dict(dataset.sizes) == {"sample": 4, "time": 3, "x": 6, "y": 5}
+        assert set(dataset.coords) == {"sample", "time", "x", "y"}
+        np.testing.assert_array_equal(dataset.u.sel(time=2.0).isel(sample=[3, 1]).values, values[[3, 1], 2])
+
+
+def test_open_reads_only_what_is_used_and_by_outer_indexing(good):
+    path, values = good
+    dataset = pde_data.open(path)
+    picked = dataset.u.isel(sample=[3, 0], time=1, x=slice(None, None, 2), y=[4, 0, 2])
+    np.testing.assert_array_equal(picked.values, values[[3, 0], 1, ::2][..., [4, 0, 2]])
+    np.testing.assert_array_equal(dataset.u[-1, ::-1].values, values[-1, ::-1])
+    assert dataset.u.isel(sample=[]).values.shape == (0, 3, 6, 5)
+
+
+def test_xarray_round_trip(good, tmp_path):
+    path, _ = good
+    copy = tmp_path / "copy.h5"
+    pde_data.open(path).to_netcdf(copy, engine="h5netcdf")
+    xr.testing.assert_equal(pde_data.open(path), pde_data.open(copy))
+
+
+def test_the_same_request_gives_the_same_bytes(tmp_path):
+    values = np.random.default_rng(0).standard_normal((3, 2, 8, 8)).astype(np.float32)
+    for name in "ab":
+        write(tmp_path / name, small(values, note="x", list=[1, 2]), [(0, {"u": values})])
+    assert sha256(tmp_path / "a") == sha256(tmp_path / "b")
+
+
+def test_fields_are_contiguous_and_aligned(good):
+    with h5py.File(good[0]) as file:
+        assert file["u"].chunks is None and file["u"].id.get_offset() % 8 == 0
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(good):
+    path, _ = good
+    before = sha256(path)
+    with pytest.raises(RuntimeError, match="stop"), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("stop")
+    with pytest.raises(DatasetError, match=r"block of 'u' from sample 3 has shape \(2, 3, 6, 5\)"):
+        write(path, small(np.zeros((4, 3, 6, 5))), [(3, {"u": np.zeros((2, 3, 6, 5))})])
+    assert sha256(path) == before and os.listdir(path.parent) == ["good.h5"]
+
+
+def test_no_folder_to_write_to(tmp_path):
+    with pytest.raises(DatasetError, match="there is no folder .*nowhere; create it first"):
+        write(tmp_path / "nowhere" / "a.h5", small(np.zeros((1, 1, 1, 1))), [])
+
+
+# What is refused, each with its words.
+
+
+def external_link(file, folder):
+    file["other"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def external_storage(file, folder):
+    file.create_dataset("raw", (10,), "u1", external=[("/etc/passwd", 0, 10)])
+
+
+def dangling_link(file, folder):
+    file["gone"] = h5py.SoftLink("/nothing/here")
+
+
+def looping_link(file, folder):
+    file["a"] = h5py.SoftLink("/b")
+    file["b"] = h5py.SoftLink("/a")
+
+
+def virtual_missing(file, folder):
+    layout = h5py.VirtualLayout((4, 2), "f4")
+    layout[:] = h5py.VirtualSource("absent.h5", "u", (4, 2))
+    file.create_virtual_dataset("v", layout)
+
+
+def virtual_outside(file, folder):
+    layout = h5py.VirtualLayout((4, 2), "f4")
+    layout[:] = h5py.VirtualSource("../../outside.h5", "u", (4, 2))
+    file.create_virtual_dataset("v", layout)
+
+
+def declared_huge(file, folder):
+    file.create_dataset("huge", (2**20, 2**20), "f4", chunks=(1024, 1024), compression="gzip")
+
+
+def text_field(file, folder):
+    text = file.create_dataset("words", (4, 6), h5py.string_dtype())
+    text.dims[0].attach_scale(file["sample"])
+    text.dims[1].attach_scale(file["x"])
+
+
+def packed(file, folder):
+    file["u"].attrs["scale_factor"] = 0.1
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (external_link, "'other' is an external link to '/etc/passwd'"),
+        (external_storage, "'/raw' keeps its bytes in another file .*/etc/passwd"),
+        (dangling_link, "'gone' is a link that leads nowhere"),
+        (looping_link, "'a' is a link that leads nowhere or in a circle"),
+        (virtual_missing, "takes its values from 'absent.h5', which is missing"),
+        (virtual_outside, "'../../outside.h5', outside of"),
+        (declared_huge, "declares 4,398,046,511,104 bytes but only 0 are stored"),
+        (text_field, "'words' has type object, expected real numbers"),
+        (packed, "'u' is packed"),
+    ],
+)
+def test_broken_and_hostile_files(good, damage, words):
+    path, _ = good
+    with h5py.File(path, "r+") as file:
+        damage(file, path.parent)
+    for reader in (pde_data.open, pde_data.FieldDataset):
+        with pytest.raises(DatasetError, match=words):
+            reader(path)
+
+
+def test_virtual_data_beside_the_file_is_read(good):
+    path, values = good
+    layout = h5py.VirtualLayout((4, 3, 6, 5), "f4")
+    layout[:] = h5py.VirtualSource(path.name, "u", (4, 3, 6, 5))
+    joined = path.with_name("joined.h5")
+    write(joined, small(values), [(0, {"u": values})])
+    with h5py.File(joined, "r+") as file:
+        target = file.create_virtual_dataset("v", layout)
+        for axis, dim in enumerate(("sample", "time", "x", "y")):
+            target.dims[axis].attach_scale(file[dim])
+    np.testing.assert_array_equal(pde_data.open(joined).v.values, values)
+
+
+def test_a_filter_that_is_not_there(good, monkeypatch):
+    path, values = good
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("packed", data=values, chunks=values.shape, compression="gzip")
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda code: code != h5py.h5z.FILTER_DEFLATE)
+    with pytest.raises(DatasetError, match="filter 1 .*pip install hdf5plugin"):
+        pde_data.open(path)
+
+
+def test_truncated_empty_junk_missing_folder(good, tmp_path):
+    path, _ = good
+    whole = path.read_bytes()
+    cases = {
+        "cut.h5": (whole[: len(whole) // 2], "is truncated: its end is missing"),
+        "empty.h5": (b"", r"is empty \(0 bytes\)"),
+        "junk.h5": (os.urandom(4096), "is in no format that is known here:(.|\n)*neuraloperator .pt"),
+    }
+    for name, (content, words) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DatasetError, match=words):
+            pde_data.open(tmp_path / name)
+    with pytest.raises(DatasetError, match=r"there is no file or folder .*absent.h5; .* holds .*good.h5"):
+        pde_data.open(tmp_path / "absent.h5")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DatasetError, match="in no format that is known"):
+        pde_data.open(tmp_path / "folder")
+    with pytest.raises(DatasetError, match="not an HDF5 file"), safe_open(tmp_path / "junk.h5"):
+        pass
+
+
+def test_hdf5_of_another_layout_says_what_it_holds(tmp_path):
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["tensor"] = np.zeros((3, 4, 5), np.float32)
+    with pytest.raises(
+        DatasetError, match=r"no variable over a dimension named 'sample'.*tensor \(3, 4, 5\).*from_arrays"
+    ):
+        pde_data.open(tmp_path / "foreign.h5")
+
+
+def test_big_endian_and_chunked_and_double_are_read_right(good, tmp_path):
+    path, values = good
+    with h5py.File(path, "r+") as file:
+        made = {
+            "big": file.create_dataset("big", data=values.astype(">f4")),
+            "chunked": file.create_dataset("chunked", data=values, chunks=(1, 1, 6, 5), compression="gzip"),
+            "double": file.create_dataset("double", data=values.astype(np.float64)),
+        }
+        for variable in made.values():
+            for axis, dim in enumerate(("sample", "time", "x", "y")):
+                variable.dims[axis].attach_scale(file[dim])
+    for name in made:
+        x, y = pde_data.FieldDataset(path, name, window=2).gather([3, 0])
+        np.testing.assert_array_equal(x.numpy(), values[[3, 0], :2])
+        np.testing.assert_array_equal(y.numpy(), values[[3, 0], 2:])
+
+
+# neuraloperator's files
+
+
+def test_neuraloperator_darcy(real_data, tmp_path):
+    file = real_data / "darcy_test_32.pt"
+    tensors = torch.load(file, weights_only=True)
+    dataset = pde_data.open(file)
+    assert dataset.x.dims == ("sample", "x1", "x2") and dataset.x.dtype == np.float32
+    np.testing.assert_array_equal(dataset.x.values, tensors["x"].float().numpy())
+    np.testing.assert_array_equal(dataset.y.values, tensors["y"].numpy())
+    pde_data.formats.convert(file, tmp_path / "darcy.h5")
+    pairs = pde_data.FieldDataset(tmp_path / "darcy.h5")
+    assert (pairs.input_names, pairs.target_names) == (["x"], ["y"])
+    x, y = pairs[7]
+    np.testing.assert_array_equal(x[0].numpy(), tensors["x"][7].float().numpy())
+    np.testing.assert_array_equal(y[0].numpy(), tensors["y"][7].numpy())
+
+
+def test_neuraloperator_darcy_nodes_are_where_we_say(real_data):
+    coarse, fine = (pde_data.open(real_data / f"darcy_test_{n}.pt") for n in (16, 32))
+    # Shared coordinates hold the same values: 16 is every second node of 32.
+    np.testing.assert_array_equal(coarse.x1.values, fine.x1.values[::2])
+    np.testing.assert_array_equal(coarse.x.values, fine.x.sel(x1=coarse.x1, x2=coarse.x2).values)
+    np.testing.assert_allclose(coarse.y.values, fine.y.sel(x1=coarse.x1, x2=coarse.x2).values, rtol=0, atol=0)
+    # The pressure vanishes on the boundary, which is at 0 and not at the last node.
+    size = np.abs(fine.y).mean("sample")
+    assert size.isel(x1=0).max() < 0.2 * size.isel(x1=-1).max()
+
+
+def test_neuraloperator_channels_times_and_faults(tmp_path):
+    def saved(content):
+        torch.save(content, tmp_path / "a.pt")
+        return pde_data.open(tmp_path / "a.pt")
+
+    channels = saved({"x": torch.zeros(3, 1, 8, 6, dtype=torch.bool), "y": torch.ones(3, 1, 8, 6)})
+    assert dict(channels.sizes) == {"sample": 3, "x1": 8, "x2": 6}
+    burgers = saved({"x": torch.zeros(3, 16), "y": torch.ones(3, 5, 16)})
+    assert burgers.y.dims == ("sample", "time", "x1")
+    with pytest.raises(DatasetError, match=r"tensors 'x' and 'y', it holds \['u'\]"):
+        saved({"u": torch.zeros(3, 16)})
+    with pytest.raises(DatasetError, match=r"x has shape \(3, 16\), y \(2, 16\)"):
+        saved({"x": torch.zeros(3, 16), "y": torch.zeros(2, 16)})
+
+
+class Trap:
+    """Unpickling this would make a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("/tmp/should-not-exist-pde-data",)
+
+
+def test_a_pickle_with_code_does_not_run(tmp_path):
+    torch.save({"x": Trap()}, tmp_path / "trap.pt")
+    with pytest.raises(DatasetError, match="as tensors alone"):
+        pde_data.open(tmp_path / "trap.pt")
+    assert not os.path.exists("/tmp/should-not-exist-pde-data")
+    with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
+        archive.writestr("hello.txt", "no tensors")
+    with pytest.raises(DatasetError, match="in no format"):
+        pde_data.open(tmp_path / "other.pt")
+
+
+def test_native_reads_text_coordinates(good):
+    path, _ = good
+    with h5py.File(path, "r+") as file:
+        file["labels"] = ["a", "b"]
+    assert native.read(path).variables["labels"].values.tolist() == ["a", "b"]
