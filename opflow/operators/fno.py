@@ -169,24 +169,29 @@ class FNO(Operator):
         inner = tuple(u.shape[2:])
         u = self._pad(u)
         for layer, block in enumerate(self.blocks):
-            inner = tuple(round(s * n) for s, n in zip(self.scaling[layer], inner))
+            inner = tuple(_scaled(n, s) for s, n in zip(self.scaling[layer], inner))
             if out_grid is not None and layer == len(self.blocks) - 1:
                 inner = tuple(out_grid)
-            grid = tuple(n + 2 * round(p * n) for p, n in zip(self.padding, inner))
+            grid = tuple(n + 2 * _scaled(n, p) for p, n in zip(self.padding, inner))
             if self.checkpoint_activations and self.training:
                 u = checkpoint(block, u, grid, use_reentrant=False)
             else:
                 u = block(u, grid)
         if any(self.padding):
             for axis, (n, p) in enumerate(zip(inner, self.padding), start=2):
-                u = u.narrow(axis, round(p * n), n)
+                u = u.narrow(axis, _scaled(n, p), n)
         return self.projection(u)
 
     def _pad(self, u: Tensor) -> Tensor:
         if not any(self.padding):
             return u
-        margins = [round(p * n) for p, n in zip(self.padding, u.shape[2:])]
+        margins = [_scaled(n, p) for p, n in zip(self.padding, u.shape[2:])]
         return pad(u, [m for margin in reversed(margins) for m in (margin, margin)])
+
+
+def _scaled(n: int, factor: float) -> int:
+    # A symbolic size stays an integer expression where it can: exported grids would be guarded by rounding.
+    return n * int(factor) if factor in (0, 1) else round(factor * n)
 
 
 def _per_axis(value, n_dim: int) -> list[float]:
