@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def summary(rows: list[tuple], times: list[float]) -> str:
-    middle = len(times) // 2
+    middle = (len(times) - 1) // 2
     lines = [
         "| relative L2 on unseen trajectories | parameters | epochs | one step "
         f"| rollout to t = {times[middle]:g} | rollout to t = {times[-1]:g} |",

@@ -204,6 +204,9 @@ def animate(
     axes[0].set_ylabel("$y$")
     _colour_bar(figure, images[1], axes[:2], label_with(name, units))
     _colour_bar(figure, images[2], axes[2:], label_with("error", units))
+    # Lay out once: nothing moves from frame to frame, and the layout takes longer than the drawing.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     writer = (PillowWriter if path.suffix == ".gif" else FFMpegWriter)(fps=frames_per_second)
     with writer.saving(figure, str(path), dpi=100):
         for step in range(len(y)):

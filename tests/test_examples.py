@@ -1,0 +1,84 @@
+"""The examples run as they are, on small data, and do what they say."""
+
+import ast
+import re
+import runpy
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(monkeypatch, capsys, name, *words):
+    monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def imports(name):
+    for node in ast.walk(ast.parse((EXAMPLES / name).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+
+
+def test_standalone_fno_learns_and_needs_torch_alone(monkeypatch, capsys):
+    assert set(imports("standalone_fno.py")) == {"argparse", "math", "torch"}
+    assert len((EXAMPLES / "standalone_fno.py").read_text().splitlines()) < 150
+    out = run(monkeypatch, capsys, "standalone_fno.py", "--epochs", 15, "--samples", 100, "--points", 32)
+    coarse, fine = (
+        float(number)
+        for number in re.findall(r"points: ([\d.]+)|L2: ([\d.]+)", out)
+        for number in number
+        if number
+    )
+    assert coarse < 0.3
+    assert fine < 2 * coarse  # the same weights on twice the points
+
+
+def test_standalone_solver_is_right():
+    """Cole-Hopf: u = -2 nu d/dx log(theta), theta a solution of the heat equation."""
+    import math
+
+    import torch
+
+    solve = runpy.run_path(str(EXAMPLES / "standalone_fno.py"))["burgers"]
+    nu, time, k = 0.02, 0.5, 2 * math.pi
+    x = torch.arange(64, dtype=torch.float64) / 64
+
+    def exact(t):
+        decay = 0.6 * math.exp(-nu * k**2 * t)
+        return 2 * nu * k * decay * torch.sin(k * x) / (1 + decay * torch.cos(k * x))
+
+    solution = solve(exact(0.0)[None], time, viscosity=nu)[0].double()
+    assert (solution - exact(time)).norm() / exact(time).norm() < 1e-6
+
+
+def test_train_navier_stokes(monkeypatch, capsys, tmp_path):
+    assert len((EXAMPLES / "train_navier_stokes.py").read_text().splitlines()) < 100
+    out = run(monkeypatch, capsys, "train_navier_stokes.py", "--smoke", "--folder", tmp_path)
+    assert "80 pairs for training, 10 for validation, 10 for the test" in out
+    assert len(re.findall(r"t = .*: relative L2 error \d\.\d{4}", out)) == 5
+    for picture in ("rollout.png", "spectrum.png"):
+        assert (tmp_path / picture).stat().st_size > 5000
+
+
+def test_quickstart(monkeypatch, capsys, tmp_path):
+    folder = tmp_path / "quickstart"
+    (folder / "FNO").mkdir(parents=True)
+    (folder / "FNO" / "run.json").write_text("{}")  # the remains of an earlier quickstart
+    words = ["--seconds", 0.5, "--train", 10, "--test", 2, "--resolution", 12, "--steps", 2]
+    out = run(
+        monkeypatch, capsys, "quickstart.py", "--folder", folder, *words, "--options", "hidden_channels=4"
+    )
+    rows = {
+        cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
+        for cells in (line.split("|") for line in out.splitlines() if line.startswith("|"))
+    }
+    assert rows["neuraloperator FNO"][0] == rows["opflow FNO"][0]  # equal size
+    errors = [float(cell) for name in ("persistence", "opflow FNO") for cell in rows[name][2:]]
+    assert all(0 < error < 2 for error in errors)
+    report = (folder / "report.md").read_text()
+    for name in ("rollout.png", "rollout.gif", "error_growth.png", "FNO/report.md", "neuralop-FNO/report.md"):
+        assert name in report and (folder / name).stat().st_size > 500
