@@ -1,6 +1,6 @@
 """Navier-Stokes data: speed beside exponax, temporal error, and the time of 1000 trajectories.
 
-    python benchmarks/generate_navier_stokes.py            # the whole claim, about 15 minutes on two cores
+    python benchmarks/generate_navier_stokes.py            # the whole claim
     python benchmarks/generate_navier_stokes.py --quick    # fewer trajectories and steps
 
 1. Trajectory-steps per CPU-second of float32 ETDRK4 at 64x64, both sides at the same fixed step, on one

@@ -11,7 +11,7 @@ import torch
 from pde_data.grids import Grid
 
 _COEFFICIENT_SETS = 32  # step sizes whose coefficients are kept
-_CHUNK_BYTES = {"cpu": 135_000, "cuda": 64_000_000}  # one work array: fits the cache, fills the GPU
+_CHUNK_BYTES = {"cpu": 270_000, "cuda": 64_000_000}  # one work array: near the cache, fills the GPU
 
 
 class Spectrum:

@@ -89,7 +89,7 @@ def solve_burgers(n, viscosity, t, dt=None, speed=0.0):
 
 
 def cole_hopf(x, t, viscosity):
-    """u = -2 viscosity (log phi)_x with phi = 2 + exp(-viscosity t) cos(x), which solves the heat equation."""
+    """u = -2 viscosity (log phi)_x with phi = 2 + exp(-viscosity t) cos(x) from the heat equation."""
     decay = np.exp(-viscosity * t)
     return 2 * viscosity * decay * np.sin(x) / (2 + decay * np.cos(x))
 

@@ -31,7 +31,7 @@ def simulate(equation: str, initial: Values, times: Sequence[float], **parameter
     """
     if equation != NavierStokes.name:
         raise ValueError(f"equation={equation!r} cannot be simulated: choose {NavierStokes.name!r}")
-    w0 = torch.from_numpy(initial) if isinstance(initial, np.ndarray) else initial
+    w0 = torch.from_numpy(initial) if isinstance(initial, np.ndarray) else initial.detach()
     if w0.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"initial values must be float32 or float64, got {w0.dtype}")
     if w0.ndim != 3 or min(w0.shape[1:]) < 4:
