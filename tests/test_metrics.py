@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from opflow import metrics
+from pde_data import Grid
 
 F64 = torch.float64
 
@@ -276,6 +277,16 @@ def test_grid_shift_error_on_odd_and_oblong_grids():
     x, y = grid(21, 32)
     u = field(torch.cos(2 * torch.pi * (x + 2 * y)) + 0.3 * torch.sin(4 * torch.pi * x))
     assert metrics.grid_shift_error(lambda v: v**2, u, (13, 17)).item() < 1e-12
+
+
+def test_grid_shift_error_on_a_bounded_grid():
+    # Straight lines pass through linear interpolation unchanged; both ends are nodes.
+    bounded = Grid((17,), lengths=3.0, periodic=False)
+    u = field(torch.as_tensor(bounded.coordinates[0]))
+    assert metrics.grid_shift_error(lambda v: 2 * v + 1, u, (5,), bounded).item() < 1e-14
+    assert metrics.grid_shift_error(lambda v: v.shape[-1] * v, u, (5,), bounded).item() == pytest.approx(
+        12 / 17
+    )
 
 
 # Messages

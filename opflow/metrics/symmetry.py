@@ -1,11 +1,15 @@
 """How far a model is from commuting with a symmetry, or with a change of grid."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from opflow.metrics.errors import relative_l2
+
+if TYPE_CHECKING:
+    from pde_data import Grid
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -76,23 +80,28 @@ def equivariance_error(
 
 
 @torch.no_grad()
-def grid_shift_error(model: Callable[[Tensor], Tensor], x: Tensor, sizes: Sequence[int]) -> Tensor:
+def grid_shift_error(
+    model: Callable[[Tensor], Tensor], x: Tensor, sizes: Sequence[int], grid: "Grid | None" = None
+) -> Tensor:
     r"""Relative L2 distance of one model on two grids: what changes when only the grid does.
 
-    The periodic input `x` is restricted spectrally, :math:`P`, to a coarser grid; the number compares
-    :math:`f(Px)` with :math:`P f(x)` there. It is zero for an operator that acts on functions, as long as
-    inputs and outputs have no modes that the coarse grid cannot hold.
+    The input `x` is restricted, :math:`P`, to a coarser grid; the number compares :math:`f(Px)` with
+    :math:`P f(x)` there. It is zero for an operator that acts on functions, as long as inputs and outputs have
+    no modes that the coarse grid cannot hold. :math:`P` is `pde_data.resample`: spectral on periodic axes,
+    linear interpolation on others, whose error then counts as well.
 
     Args:
         model: maps `(batch, channel, *space)` to `(batch, channel, *space)` on any grid.
         x: `(batch, channel, *space)` on the fine grid.
         sizes: points per axis of the coarse grid.
+        grid: the fine grid; a periodic unit box when None.
 
     Returns:
         `(batch,)`.
 
     Raises:
-        ValueError: `sizes` has another number of axes than `x`, or is finer on some axis.
+        ValueError: `sizes` has another number of axes than `x`, or is finer on some axis; `grid` is not that
+            of `x`.
 
     Example:
         >>> t = torch.arange(32, dtype=torch.float64) / 32
@@ -103,9 +112,11 @@ def grid_shift_error(model: Callable[[Tensor], Tensor], x: Tensor, sizes: Sequen
         >>> float(grid_shift_error(laplacian_without_spacing, x, (16,))) > 2.9
         True
     """
+    from pde_data import Grid, resample
+
     sizes = tuple(sizes)
     if len(sizes) != x.ndim - 2 or any(new > old for new, old in zip(sizes, x.shape[2:])):
         raise ValueError(f"the coarse grid {sizes} does not lie below the grid of x, {tuple(x.shape[2:])}")
-    from opflow.nn.spectral import fourier_resample
-
-    return relative_l2(model(fourier_resample(x, sizes)), fourier_resample(model(x), sizes))
+    fine = Grid(tuple(x.shape[2:])) if grid is None else grid
+    coarse = fine.with_sizes(sizes)
+    return relative_l2(model(resample(x, fine, coarse)), resample(model(x), fine, coarse))
