@@ -12,8 +12,8 @@ def relative_l2(prediction: Tensor, target: Tensor) -> Tensor:
     r"""Relative L2 error per sample: :math:`\|p - y\|_2 / \|y\|_2` over space, mean over channels.
 
     The grid weights cancel, so the number does not depend on the resolution. Equal to
-    `neuralop.LpLoss(d, p=2, reduction="mean")` averaged over the batch, up to its `eps`. A channel whose target
-    is zero everywhere counts :math:`\|p\|_2`.
+    `neuralop.LpLoss(d, p=2, reduction="mean")` averaged over the batch, up to its `eps`. A channel whose
+    target is zero everywhere counts :math:`\|p\|_2`.
 
     Args:
         prediction: `(batch, channel, *space)`.

@@ -86,9 +86,9 @@ def grid_shift_error(
     r"""Relative L2 distance of one model on two grids: what changes when only the grid does.
 
     The input `x` is restricted, :math:`P`, to a coarser grid; the number compares :math:`f(Px)` with
-    :math:`P f(x)` there. It is zero for an operator that acts on functions, as long as inputs and outputs have
-    no modes that the coarse grid cannot hold. :math:`P` is `pde_data.resample`: spectral on periodic axes,
-    linear interpolation on others, whose error then counts as well.
+    :math:`P f(x)` there. It is zero for an operator that acts on functions, as long as inputs and outputs
+    have no modes that the coarse grid cannot hold. :math:`P` is `pde_data.resample`: spectral on periodic
+    axes, linear interpolation on others, whose error then counts as well.
 
     Args:
         model: maps `(batch, channel, *space)` to `(batch, channel, *space)` on any grid.
