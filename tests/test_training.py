@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
+import opflow
 import opflow.training
 import pde_data
 from opflow.operators.base import Operator
@@ -308,6 +309,27 @@ def test_test_sets_of_other_resolutions(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows[:-1] == result.history
     assert rows[-1]["test_16_l2"] == result.test["16"]["l2"]
+
+
+def test_a_run_folder_is_a_model(tmp_path):
+    data = pde_data.FieldDataset.from_arrays(trajectories=geometric(), dim=1)
+    model = opflow.FNO(n_modes=(4,), in_channels=1, out_channels=1, hidden_channels=4, n_layers=2)
+    config = TrainConfig(epochs=2, predict="increment", ema=0.5)
+    trained = fit(model, data, data, config=config, folder=tmp_path).model
+    x, _ = data.gather([0, 3])
+    assert torch.equal(opflow.load(tmp_path).predict(x), trained.predict(x))
+    described = json.loads((tmp_path / "config.json").read_text())
+    assert described["class"] == "FNO"
+    assert TrainConfig.from_dict(described["run"]) == config
+
+
+def test_trackers_see_the_numbers_of_each_epoch(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = TrainConfig(epochs=2, tracker="tensorboard")
+    history = fit(convolution(), pairs(), config=config, folder=tmp_path).history
+    (events,) = tmp_path.rglob("events.out.tfevents.*.0")
+    read = accumulator.EventAccumulator(str(events)).Reload()
+    assert [e.value for e in read.Scalars("train_loss")] == pytest.approx([r["train_loss"] for r in history])
 
 
 def test_workers_read_the_same_batches():
