@@ -1,7 +1,7 @@
 """The batches of a data set in an order fixed by seed and epoch, shared among processes."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -146,5 +146,5 @@ class _Reader(Dataset):
         )
 
 
-def _unchanged(batch: Batch) -> Batch:
+def _unchanged(batch: Any) -> Any:
     return batch

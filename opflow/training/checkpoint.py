@@ -118,12 +118,12 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def _whole(tensor: Any) -> Tensor:
     """Gather a tensor that FSDP has sharded."""
     return tensor.full_tensor() if isinstance(tensor, _sharded()) else tensor
 
 
-def _like(saved: Tensor, reference: Tensor) -> Tensor:
+def _like(saved: Tensor, reference: Any) -> Tensor:
     """Bring a saved tensor to the form of `reference`: complex if that is, sharded if that is."""
     if reference.is_complex() and not saved.is_complex():
         saved = torch.view_as_complex(saved)

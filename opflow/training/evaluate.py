@@ -31,7 +31,8 @@ def evaluate(
                 errors = (loss(prediction, y), relative_l2(prediction, y).mean(), y.new_ones(()))
                 sums += count * torch.stack(errors)
     objective.train()
-    loss_sum, l2_sum, samples = accelerator.reduce(sums).tolist()
+    total: Any = accelerator.reduce(sums)
+    loss_sum, l2_sum, samples = total.tolist()
     return {"loss": loss_sum / samples, "l2": l2_sum / samples}
 
 

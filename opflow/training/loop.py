@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -114,7 +115,8 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     def from_main(value: float) -> float:
         if processes == 1:
             return value
-        return float(broadcast(torch.tensor(value, dtype=torch.float64, device=device)))
+        shared: Any = broadcast(torch.tensor(value, dtype=torch.float64, device=device))
+        return float(shared)
 
     # The data, and what an earlier part of the run left.
     def batches_of(dataset: Dataset, **options) -> Batches:
@@ -159,13 +161,14 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     if run and main:
         history = run.start_metrics(progress.epoch)
     loss_sum = torch.tensor(progress.loss_sum if main else 0.0, dtype=torch.float64, device=device)
-    norm = torch.zeros((), device=device)
+    norm: Any = torch.zeros((), device=device)
     total_steps = config.epochs * len(batches)
     started, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()
 
     def mean_loss() -> float:
-        progress.loss_sum = float(accelerator.reduce(loss_sum))
-        if not (math.isfinite(progress.loss_sum) and torch.isfinite(norm)):
+        reduced: Any = accelerator.reduce(loss_sum)
+        progress.loss_sum = float(reduced)
+        if not (math.isfinite(progress.loss_sum) and math.isfinite(norm)):
             raise FloatingPointError(
                 f"the loss is not finite any more at step {progress.step} (epoch {progress.epoch + 1}, "
                 f"learning rate {progress.learning_rate:.3g}): lower learning_rate, set clip_norm, use "
