@@ -7,12 +7,10 @@ RUN = $(VENV)/bin/python
 INSTALL = $(RUN) -m pip install --quiet -c constraints.txt
 
 # Two workers with one thread each use two cores better than one worker with two.
-export OMP_NUM_THREADS ?= 1
-TEST = $(RUN) -m pytest --numprocesses 2
+TEST = OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2
 
 .PHONY: quickstart test test-all lint docs bench
 
-quickstart: export OMP_NUM_THREADS =
 quickstart: $(VENV)/.installed
 	$(RUN) examples/quickstart.py
 
@@ -29,9 +27,8 @@ lint: $(VENV)/.installed-dev
 	$(RUN) -m pyright --pythonpath $(RUN)
 
 docs: $(VENV)/.installed-docs
-	$(RUN) -m sphinx -W --keep-going docs docs/_build
+	$(RUN) -m sphinx -W --keep-going docs docs/_build/html
 
-bench: export OMP_NUM_THREADS =
 bench: $(VENV)/.installed-bench
 	set -e; for script in $$(ls benchmarks/*.py | grep -v harness.py); do $(RUN) $$script; done
 
