@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pde_data.plotting import plot
     from pde_data.storage import DatasetError
 
-# A module may not have the name of a function here: importing it would put the module in the function's place.
+# No module may have the name of a function here: importing it would put the module in the function's place.
 _HOMES = {
     "DatasetError": "storage",
     "EQUATIONS": "equations",

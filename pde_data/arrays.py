@@ -35,7 +35,7 @@ class FieldArray(ABC):
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Read by integers, slices and one-dimensional integer arrays, each axis on its own (outer indexing)."""
+        """Read by integers, slices and lists of integers, each axis on its own (outer indexing)."""
         key = key if isinstance(key, tuple) else (key,)
         key += (slice(None),) * (len(self.shape) - len(key))
         first, rest = key[0], key[1:]
@@ -126,7 +126,7 @@ def _map(path: Path, name: str) -> np.ndarray | None:
     import h5py
 
     with h5py.File(path, "r") as file:
-        dataset = file[name]
+        dataset: Any = file[name]
         plain = dataset.chunks is None and dataset.dtype.isnative and not dataset.is_virtual
         offset = dataset.id.get_offset() if plain else None
         if offset is None:
@@ -212,5 +212,5 @@ class MappedArray(FieldArray):
         return {key: value for key, value in self.__dict__.items() if key not in ("_values", "_ready")}
 
     def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
         self._forget()

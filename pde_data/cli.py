@@ -114,11 +114,10 @@ def info(path: Positional[Path], /) -> None:
     schema = read(path)
     print(f"{path}: {', '.join(f'{dim} {size}' for dim, size in schema.sizes.items())}")
     for name, variable in schema.variables.items():
-        units = variable.attributes.get("units", "")
+        units = variable.attributes.get("units")
+        unit = f" [{units}]" if units else ""
         text = variable.attributes.get("long_name", "")
-        print(
-            f"  {name:<20} ({', '.join(variable.dims)})  {variable.values.dtype}  {text}{f' [{units}]' if units else ''}"
-        )
+        print(f"  {name:<20} ({', '.join(variable.dims)})  {variable.values.dtype}  {text}{unit}")
     for key, value in schema.attributes.items():
         print(f"  :{key} = {value}")
 

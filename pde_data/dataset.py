@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @final
 class FieldDataset(Dataset):
-    r"""Pairs `(x, y)` of float32 tensors `(channel, *space)` from fields over samples, and over time if they have it.
+    r"""Pairs `(x, y)` of float32 tensors `(channel, *space)` from fields over samples and over time, if any.
 
-    With a time axis, item number $i S + s$ is the window of sample $i$ that starts at frame $s$, where $S$ is the
-    number of windows in a sample: `x` holds `window` frames, `y` the next `horizon` frames, `stride` records
-    apart. Frames become channels, oldest first, and within a frame the variables in the order of their names:
-    `y.unflatten(0, (horizon, -1))` has shape `(horizon, variable, *space)`. Without a time axis `x` holds the
-    variables of `inputs` and `y` those of `targets` of the same sample.
+    With a time axis, item number $i S + s$ is the window of sample $i$ that starts at frame $s$, where $S$
+    is the number of windows in a sample: `x` holds `window` frames, `y` the next `horizon` frames, `stride`
+    records apart. Frames become channels, oldest first, and within a frame the variables in the order of
+    their names: `y.unflatten(0, (horizon, -1))` has shape `(horizon, variable, *space)`. Without a time
+    axis `x` holds the variables of `inputs` and `y` those of `targets` of the same sample.
 
     Args:
         source: path of anything that `pde_data.open` reads (stays on disk), or an `xarray.Dataset` with
@@ -37,11 +37,11 @@ class FieldDataset(Dataset):
         window: number of input frames.
         horizon: number of target frames.
         stride: number of records from one frame to the next.
-        split: "train", "valid" or "test"; `None` takes every sample. Samples are divided, not windows, by a hash
-            of sample number and `seed` that stays the same when the set grows.
+        split: "train", "valid" or "test"; `None` takes every sample. Samples are divided, not windows, by a
+            hash of sample number and `seed` that stays the same when the set grows.
         fractions: parts of the three splits.
-        resolution: points per axis; fields are resampled (`pde_data.resample`) once for each sample and kept in
-            memory.
+        resolution: points per axis; fields are resampled (`pde_data.resample`) once for each sample and
+            kept in memory.
         samples: use the first so many samples of the split, or exactly these positions in the source.
         points: use these points (numbers into the flattened grid), or so many drawn with `seed`: items then
             have shape `(point, channel)`, and `coords` holds the positions `(point, dim)`.
@@ -114,10 +114,11 @@ class FieldDataset(Dataset):
     ) -> FieldDataset:
         """Take NumPy arrays or tensors: pairs of `inputs` and `targets`, or `trajectories`.
 
-        Pairs have shape `(n, *space)` or `(n, channel, *space)`, trajectories one more axis, time, after the
-        first. `dim` is the number of space axes; by default it is that of `grid`, and without a grid 1 for
-        `(n, x)`, 2 for `(n, x, y)` and `(n, channel, x, y)`, and 3 for `(n, channel, x, y, z)`. Without `grid`
-        the domain is a periodic unit box. Channels are named `input_0`, ..., `target_0`, ..., `field_0`, ...
+        Pairs have shape `(n, *space)` or `(n, channel, *space)`, trajectories one more axis, time, after
+        the first. `dim` is the number of space axes; by default it is that of `grid`, and without a grid 1
+        for `(n, x)`, 2 for `(n, x, y)` and `(n, channel, x, y)`, and 3 for `(n, channel, x, y, z)`. Without
+        `grid` the domain is a periodic unit box. Channels are named `input_0`, ..., `target_0`, ...,
+        `field_0`, ...
 
         >>> a, u = np.zeros((6, 8, 8)), np.ones((6, 8, 8))
         >>> x, y = FieldDataset.from_arrays(inputs=a, targets=u).gather([0, 3])
@@ -231,9 +232,9 @@ class FieldDataset(Dataset):
     ) -> DataLoader:
         """Make a `DataLoader` of batches `(x, y)` that are gathered in one read each.
 
-        With `shuffle` the order is a function of `(seed, epoch)`: call `loader.sampler.set_epoch(epoch)` before
-        each epoch (Accelerate does). For local uncompressed files `num_workers=0` is fastest: handing batches
-        from process to process costs more than reading them.
+        With `shuffle` the order is a function of `(seed, epoch)`: call `loader.sampler.set_epoch(epoch)`
+        before each epoch (Accelerate does). For local uncompressed files `num_workers=0` is fastest:
+        handing batches from process to process costs more than reading them.
         """
         return loading.loader(
             self,
@@ -284,10 +285,11 @@ class FieldDataset(Dataset):
             for name, array in self._arrays.items():
                 bad = ~np.isfinite(np.asarray(array.sample(sample)))
                 if bad.any():
-                    frame = f" (first in frame {int(np.argwhere(bad)[0][0])})" if self.time_dependent else ""
+                    first = int(np.argwhere(bad)[0][0])
+                    frame = f" (first in frame {first})" if self.time_dependent else ""
                     raise DatasetError(
-                        f"{self.name}: variable {name!r} of sample {sample} holds {int(bad.sum())} values that are NaN "
-                        f"or infinite{frame}; leave the sample out with samples=, or repair the data"
+                        f"{self.name}: variable {name!r} of sample {sample} holds {int(bad.sum())} "
+                        f"values that are NaN or infinite{frame}; leave the sample out with samples=, or repair the data"
                     )
             self._checked[sample] = True
 

@@ -1,4 +1,4 @@
-"""Generate data sets: shards made by several processes, each whole on disk or not there, joined at the end."""
+"""Generate data sets: shards from several processes, each whole on disk or not there, joined at the end."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def generate(
 ) -> Path:
     """Solve an equation for `samples` random initial conditions and write the solutions as netCDF-4.
 
-    A `path` that ends in `.h5` or `.nc` becomes one file, any other a folder of shards with a manifest. Work is
-    done shard by shard: a run that was killed is continued by the same call, which makes only what is missing,
-    and the result has the same bytes as that of an undisturbed run. Hardware, wall times and SHA-256 are in the
-    manifest (`PATH.manifest.json` beside a single file).
+    A `path` that ends in `.h5` or `.nc` becomes one file, any other a folder of shards with a manifest.
+    Work is done shard by shard: a run that was killed is continued by the same call, which makes only what
+    is missing, and the result has the same bytes as that of an undisturbed run. Hardware, wall times and
+    SHA-256 are in the manifest (`PATH.manifest.json` beside a single file).
 
     Args:
         equation: a name in `pde_data.EQUATIONS`, or an `Equation`.
@@ -49,7 +49,8 @@ def generate(
 
     >>> import pde_data, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = generate("navier_stokes", folder + "/ns.h5", samples=2, resolution=16, t_end=2, records=2, processes=1)
+    ...     options = {"resolution": 16, "t_end": 2, "records": 2, "processes": 1}
+    ...     file = generate("navier_stokes", folder + "/ns.h5", samples=2, **options)
     ...     dict(pde_data.open(file).sizes)
     {'sample': 2, 'time': 3, 'x': 16, 'y': 16}
     """

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Sampler
 class EpochSampler(Sampler[int]):
     """Sample numbers in an order that is a function of `(seed, epoch)`; `set_epoch` chooses the epoch.
 
-    Every process draws the same order, so that Accelerate or a `DistributedSampler`-like split of the batches by
-    rank gives each process its own part. Without `shuffle` the order is 0, 1, 2, ...
+    Every process draws the same order, so that Accelerate or a `DistributedSampler`-like split of the
+    batches by rank gives each process its own part. Without `shuffle` the order is 0, 1, 2, ...
     """
 
     def __init__(self, length: int, shuffle: bool, seed: int = 0):
@@ -53,7 +53,7 @@ class Batch(Sequence):
         return inputs[index], targets[index]
 
 
-def _tensors(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+def _tensors(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return batch.tensors
 
 

@@ -82,7 +82,7 @@ def _hardware() -> dict[str, Any]:
 
 @final
 class Manifest:
-    """The state of a target on disk: its finished shards, in the target folder or in a hidden one beside a file."""
+    """The state of a target: its finished shards, in the target folder or in a hidden one beside a file."""
 
     def __init__(self, target: Path, request: Request, single: bool):
         self.target = target
@@ -137,8 +137,8 @@ class Manifest:
             self._agree(held, software=False)
             if content and content.get("sha256") != sha256(self.target):
                 raise DatasetError(
-                    f"{self.target} is not what {self.record.name} recorded (SHA-256 differs): it was damaged or "
-                    "changed; delete both to generate it again"
+                    f"{self.target} is not what {self.record.name} recorded (SHA-256 differs): it was "
+                    "damaged or changed; delete both to generate it again"
                 )
             self.complete = True
             return
@@ -162,8 +162,8 @@ class Manifest:
         differences = self.request.differences(held, software)
         if differences:
             raise DatasetError(
-                f"{self.target} was begun by another request ({'; '.join(differences)}); choose another name, or "
-                f"delete {self.folder if self.folder.exists() else self.target} to start again"
+                f"{self.target} was begun by another request ({'; '.join(differences)}); choose another "
+                f"name, or delete {self.folder if self.folder.exists() else self.target} to start again"
             )
 
     def _verified(self) -> bool:

@@ -16,7 +16,7 @@ _BATCH_VALUES = 2**21  # values in memory at a time, as float64
 @final
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Mean, population standard deviation, least and greatest value per channel: float64 of shape `(channel,)`."""
+    """Mean, population standard deviation, least and greatest value: float64 of shape `(channel,)`."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -49,9 +49,9 @@ class Statistics:
 def statistics(dataset: FieldDataset) -> Statistics:
     r"""Statistics of all items of a set, read once and in order.
 
-    Batches are merged by $M \leftarrow M + M_b + \delta^2 n m/(n+m)$ (Chan, Golub and LeVeque, 1979), so that a
-    mean far larger than the deviation costs no digits; points are weighted by the quadrature of the grid.
-    Raises `DatasetError` for NaN or infinity in the data.
+    Batches are merged by $M \leftarrow M + M_b + \delta^2 n m/(n+m)$ (Chan, Golub and LeVeque, 1979), so
+    that a mean far larger than the deviation costs no digits; points are weighted by the quadrature of the
+    grid. Raises `DatasetError` for NaN or infinity in the data.
 
     >>> from pde_data import FieldDataset
     >>> a = np.arange(12.0).reshape(3, 4)

@@ -113,7 +113,7 @@ def _spectra(axis, values: np.ndarray, grid: Grid, labels: list[str]) -> None:
 
 
 def shell_power(field: np.ndarray) -> np.ndarray:
-    r"""Sum of $|\hat u_k|^2$ over shells $n - 1/2 \le |k| < n + 1/2$ of integer wavenumbers, up to the shortest axis.
+    r"""Sum of $|\hat u_k|^2$ over shells $n - 1/2 \le |k| < n + 1/2$, up to half of the shortest axis.
 
     >>> shell_power(np.cos(2 * np.pi * 3 * np.arange(16) / 16)).round(3)
     array([0. , 0. , 0. , 0.5, 0. , 0. , 0. , 0. , 0. ])

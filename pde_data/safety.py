@@ -59,8 +59,8 @@ def _check_link(file: Any, path: Path, name: str, link: Any) -> None:
 
     if isinstance(link, h5py.ExternalLink):
         raise DatasetError(
-            f"{path}: {name!r} is an external link to {link.filename!r}; links out of a file are not followed, "
-            "copy the data into it (h5repack or h5copy)"
+            f"{path}: {name!r} is an external link to {link.filename!r}; links out of a file are not "
+            "followed, copy the data into it (h5repack or h5copy)"
         )
     try:
         item = file[name]
@@ -76,7 +76,7 @@ def _check_dataset(dataset: Any, path: Path) -> None:
     where = f"{path}: {dataset.name!r}"
     if dataset.external:
         raise DatasetError(
-            f"{where} keeps its bytes in another file ({dataset.external[0][0]!r}); external storage is not read"
+            f"{where} keeps its bytes in another file ({dataset.external[0][0]!r}); such storage is not read"
         )
     if dataset.is_virtual:
         _check_sources(dataset, path)
@@ -102,8 +102,8 @@ def _check_dataset(dataset: Any, path: Path) -> None:
             code, _, _, label = plist.get_filter(index)
             if not h5py.h5z.filter_avail(code):
                 raise DatasetError(
-                    f"{where} is compressed with filter {code} ({label.decode()!r}), which this HDF5 library lacks; "
-                    "pip install hdf5plugin and import hdf5plugin before opening the file"
+                    f"{where} is compressed with filter {code} ({label.decode()!r}), which this HDF5 library "
+                    "lacks; pip install hdf5plugin and import hdf5plugin before opening the file"
                 )
 
 

@@ -109,8 +109,8 @@ def space_names(ndim: int) -> tuple[str, ...]:
 def grid_of(schema: Schema, space: Sequence[str], where: str) -> Grid:
     """Grid of the space dimensions, from their coordinates; without coordinates, the periodic unit box."""
     sizes = schema.sizes
-    axes = [schema.variables.get(dim) for dim in space]
-    if any(axis is None for axis in axes):
+    axes = [schema.variables[dim] for dim in space if dim in schema.variables]
+    if len(axes) < len(space):
         return Grid(tuple(sizes[dim] for dim in space))
     attributes = [axis.attributes for axis in axes]
     periodic = tuple(a.get("boundary") == "periodic" for a in attributes)
@@ -193,8 +193,8 @@ def choose_samples(
         chosen = chosen[mask]
         if not len(chosen):
             raise DatasetError(
-                f"{where}: the {split!r} split of {count} samples with fractions {tuple(fractions)} is empty; "
-                "use more samples or other fractions"
+                f"{where}: the {split!r} split of {count} samples with fractions {tuple(fractions)} is "
+                "empty; use more samples or other fractions"
             )
     if samples is None:
         return chosen

@@ -13,10 +13,10 @@ _DIGITS = 6
 def split_mask(ids: Iterable[int], split: str, fractions: Sequence[float], seed: int) -> np.ndarray:
     """Mark the samples of one split; a sample keeps its split when the set grows.
 
-    Each sample number is hashed to a point of [0, 1), which the fractions cut. The hash is stratified: of ten
-    samples from a multiple of ten on, each tenth of the interval gets one, of a hundred each hundredth, and so
-    on, so that small sets are divided evenly too. (Nested random permutation of digits, as in A. B. Owen's
-    scrambled nets of 1995, but with other permutations in each block.)
+    Each sample number is hashed to a point of [0, 1), which the fractions cut. The hash is stratified: of
+    ten samples from a multiple of ten on, each tenth of the interval gets one, of a hundred each hundredth,
+    and so on, so that small sets are divided evenly too. (Nested random permutation of digits, as in A. B.
+    Owen's scrambled nets of 1995, but with other permutations in each block.)
 
     >>> [int(split_mask(range(30), name, (0.8, 0.1, 0.1), seed=0).sum()) for name in SPLITS]
     [24, 3, 3]

@@ -91,7 +91,7 @@ def write(path: str | os.PathLike, schema: Schema, blocks: Iterable[tuple[int, M
 
 
 def _reserve(path: Path, schema: Schema) -> None:
-    """Ask the file system for room, so that a full disk is met here and not in the middle of HDF5's tables."""
+    """Ask the file system for room, so that a full disk is met here and not while HDF5 closes the file."""
     sizes = schema.sizes
     fields = [v for v in schema.variables.values() if v.values is None]
     total = sum(np.dtype(v.dtype).itemsize * math.prod(sizes[dim] for dim in v.dims) for v in fields)

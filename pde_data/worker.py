@@ -12,15 +12,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, final
 
-_START = "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); from pde_data.worker import main; main()"
+_START = """
+import pickle, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
+from pde_data.worker import main
+main()
+"""
 
 
 @final
 class Worker:
     """A process that runs functions of importable modules, with one thread for numerical libraries.
 
-    `multiprocessing` would import the user's script in every child, which runs it again unless it is guarded by
-    `if __name__ == "__main__"`; and its children survive a parent that is killed.
+    `multiprocessing` would import the user's script in every child, which runs it again unless it is
+    guarded by `if __name__ == "__main__"`; and its children survive a parent that is killed.
     """
 
     def __init__(self) -> None:

@@ -146,7 +146,7 @@ def test_disk_full_says_what_is_kept_and_resuming_goes_on(whole, tmp_path, monke
     monkeypatch.setattr(storage, "_fill", fill)
     with pytest.raises(
         DatasetError,
-        match=r"No space left on device(.|\n)*1 of 3 shards are finished and kept in .*parts; make room and run the same",
+        match=r"No space left on device(.|\n)*1 of 3 shards are finished and kept in .*parts; make room",
     ):
         make(tmp_path / "ns.h5")
     monkeypatch.undo()
@@ -211,7 +211,8 @@ def test_wrong_requests(tmp_path):
 
 SCRIPT = """
 import pde_data
-pde_data.generate("navier_stokes", {path!r}, samples=4, resolution=8, t_end=0.5, records=2, shard_size=1, processes=2)
+small = dict(samples=4, resolution=8, t_end=0.5, records=2)
+pde_data.generate("navier_stokes", {path!r}, shard_size=1, processes=2, **small)
 """
 
 

@@ -38,7 +38,7 @@ def test_agrees_with_two_passes_where_the_mean_is_large(monkeypatch, batch_value
 def test_quadrature_weighs_the_ends_of_a_closed_axis_by_half():
     grid = Grid((5,), periodic=False)
     x = grid.coordinates[0]
-    # The trapezoidal rule is exact for a linear function; a plain mean of x would be too, but not of this spike.
+    # A plain mean of x would be right too, but not of this spike.
     spike = np.where(x == 0, 8.0, 0.0)
     pairs = FieldDataset.from_arrays(inputs=np.stack([spike]), targets=np.stack([x]), grid=grid)
     found = pde_data.statistics(pairs)

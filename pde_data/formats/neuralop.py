@@ -2,9 +2,9 @@
 
 Darcy flow, Navier-Stokes and Burgers sets come so (zenodo.org/records/12784353, 12825163). They carry no
 coordinates. In the Darcy files entry `[i, j]` sits at `(i/n, j/n)`: `darcy_test_16` is every second node of
-`darcy_test_32` from the first on, and the pressure, zero on the whole boundary, nearly vanishes at index 0 and is
-that of a point 1/n inside at the last index. So nodes are at i/n, with the far end of [0, 1] left out, and the
-box is not periodic.
+`darcy_test_32` from the first on, and the pressure, zero on the whole boundary, nearly vanishes at index 0
+and is that of a point 1/n inside at the last index. So nodes are at i/n, with the far end of [0, 1] left
+out, and the box is not periodic.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> Schema:
-    """Describe the file as `x(sample, x1[, x2[, x3]])` and `y`, which has a `time` axis where the file has one.
+    """Describe the file as `x(sample, x1[, x2[, x3]])` and `y`, with a `time` axis where the file has one.
 
     Singleton channel axes are dropped; booleans become 0 and 1 in float32.
     """

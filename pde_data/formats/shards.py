@@ -29,8 +29,8 @@ def read(path: Path) -> Schema:
     missing = [file.name for file in files if not file.is_file()]
     if len(files) < expected or missing:
         raise DatasetError(
-            f"{path} has {len(files) - len(missing)} of {expected} shards; run the same generate command again, "
-            "it makes only those that are missing"
+            f"{path} has {len(files) - len(missing)} of {expected} shards; run the same generate command "
+            "again, it makes only those that are missing"
         )
     parts = [native.read(file) for file in files]
     return Schema(
