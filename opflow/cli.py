@@ -171,15 +171,17 @@ def predict(
 
 
 def export(run: Positional[Path], to: Literal["onnx", "pt2"]) -> None:
-    """Write the model of a run for use without Python or without this package.
+    """Write the model of a run as a graph that runs without this package.
 
     example: opflow export runs/ns --to onnx
 
     Args:
         run: Folder of the run.
-        to: Format: ONNX, or an exported program of torch.
+        to: ONNX for onnxruntime and others, or an exported program of torch.
     """
-    raise NotImplementedError
+    from opflow import runs
+
+    print(runs.export(run, to))
 
 
 def compare(run: Positional[Path], other: Positional[Path]) -> None:

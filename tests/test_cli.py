@@ -149,6 +149,22 @@ def test_fields_without_time_from_another_formats_file(darcy, real_data, tmp_pat
         np.testing.assert_allclose(predicted.x1, fine.x1, atol=1e-12)  # the nodes of the published finer set
 
 
+@pytest.mark.parametrize("to", ["pt2", "onnx"])
+def test_exported_models_run_at_another_batch_and_grid(run, to):
+    if to == "onnx":
+        pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+        runtime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    assert main(["export", str(run), "--to", to]) == 0
+    x = torch.randn(3, 1, 14, 17, generator=torch.Generator().manual_seed(0))
+    if to == "onnx":
+        session = runtime.InferenceSession(str(run / "model.onnx"), providers=["CPUExecutionProvider"])
+        y = torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
+    else:
+        y = torch.export.load(run / "model.pt2").module()(x)
+    torch.testing.assert_close(y.detach(), opflow.load(run).predict(x), rtol=1e-5, atol=1e-5)
+    assert main(["evaluate", str(run)]) == 0  # the exported file is no reason to refuse the folder
+
+
 def test_resume_goes_on_where_the_run_stopped(run, capsys):
     assert main(["train", "--resume", str(run), "--epochs", "3"]) == 0
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

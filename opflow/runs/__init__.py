@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from opflow.runs.actions import compare, evaluate_run, save_evaluation, train
+    from opflow.runs.actions import compare, evaluate_run, export, save_evaluation, train
     from opflow.runs.config import RUNS, RunConfig
     from opflow.runs.evaluation import Evaluation, evaluate
     from opflow.runs.prediction import predict
@@ -16,6 +16,7 @@ _HOMES = {
     "compare": "actions",
     "evaluate": "evaluation",
     "evaluate_run": "actions",
+    "export": "actions",
     "predict": "prediction",
     "save_evaluation": "actions",
     "train": "actions",
@@ -28,6 +29,7 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_run",
+    "export",
     "predict",
     "save_evaluation",
     "train",

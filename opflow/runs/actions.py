@@ -1,10 +1,10 @@
-"""What can be done with runs: train, evaluate, compare."""
+"""What can be done with runs: train, evaluate, export, compare."""
 
 import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -118,6 +118,37 @@ def _units(dataset: "FieldDataset") -> list[str]:
         return [""] * len(dataset.target_names)
     with pde_data.open(dataset.name) as file:
         return [str(file[name].attrs.get("units", "")) for name in dataset.target_names]
+
+
+def export(folder: str | Path, to: Literal["onnx", "pt2"]) -> Path:
+    """Write the model of a run as `model.onnx` or `model.pt2` into its folder, for any batch size and grid.
+
+    Returns:
+        the path of the file.
+
+    Raises:
+        ValueError: the model cannot be exported, ONNX is asked for without the extra `export`, or the run has
+            never been evaluated, so that its grid is not known.
+    """
+    from opflow import load
+    from opflow.export import to_onnx, to_pt2
+
+    model, sample = load(folder), Path(folder) / SAMPLE_FILE
+    if not sample.is_file():
+        raise ValueError(
+            f"{folder} has no {SAMPLE_FILE}, which tells the grid: run `opflow evaluate {folder}` first"
+        )
+    with np.load(sample, allow_pickle=False) as arrays:
+        grid = arrays["target"].shape[2:]
+    # The example must resolve the modes; the exported model takes any grid.
+    modes = getattr(model, "n_modes", (0,) * len(grid))
+    example = torch.zeros(2, model.in_channels, *(max(n, 2 * m) for n, m in zip(grid, modes)))
+    path = Path(folder) / f"model.{to}"
+    try:
+        {"onnx": to_onnx, "pt2": to_pt2}[to](model, path, example)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    return path
 
 
 def compare(first: str | Path, second: str | Path) -> list[tuple[str, str, str]]:
