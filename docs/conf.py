@@ -38,7 +38,7 @@ napoleon_custom_sections = ["Shapes", "Formula", "Source"]
 def markdown_to_roles(app, what, name, obj, options, lines):
     """Docstrings may write code as `...` and formulas as `$...$`, which reStructuredText does not know."""
     text = "\n".join(lines)
-    text = re.sub(r"(?<![`:])`([^`]+)`(?!`)", r"``\1``", text)
+    text = re.sub(r":\w+:`[^`]*`|``.*?``|`([^`]+)`", lambda m: f"``{m[1]}``" if m[1] else m[0], text)
     text = re.sub(
         r"^( *)\$\$(.*?)\$\$ *$",
         lambda m: f"{m[1]}.. math::\n\n{m[1]}   " + re.sub(r"\s*\n\s*", " ", m[2]) + "\n",
