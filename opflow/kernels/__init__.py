@@ -1,0 +1,1 @@
+"""Operations: a readable reference each, and what runs instead of it."""

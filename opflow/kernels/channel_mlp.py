@@ -2,43 +2,42 @@ r"""Two channel-wise linear maps with a GELU between them, :math:`W_2 \sigma(W_1
 
 The hidden layer is the widest tensor of an FNO (lifting and projection). Here it exists for one block of
 points at a time and is recomputed on the way back, so neither the pass nor training stores it.
-`channel_mlp_reference` defines the operation.
+`channel_mlp_reference` defines the operation. Fields are channels-last, `(..., channel)`.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 
-from opflow.kernels.blocks import add_product, blocks
+from opflow.kernels.blocks import blocks, matrix_gradient, runs_in_blocks
+from opflow.kernels.memory import empty
 
 
 def channel_mlp_reference(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    """Map `(batch, c, *space)` to `(batch, out, *space)`; w1 `(h, c)`, b1 `(h,)`, w2 `(out, h)`, b2 `(out,)`."""
-    hidden = w1 @ x.flatten(2) + b1[:, None]
-    return (w2 @ gelu(hidden) + b2[:, None]).unflatten(2, x.shape[2:])
+    """Map `(..., c)` to `(..., out)`; w1 `(h, c)`, b1 `(h,)`, w2 `(out, h)`, b2 `(out,)`."""
+    return linear(gelu(linear(x, w1, b1)), w2, b2)
 
 
 def channel_mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    """Evaluate `channel_mlp_reference`, block by block on a CPU; under a compiler as is.
+    """Evaluate `channel_mlp_reference`: in blocks on a CPU, as is under a compiler.
 
     Twice differentiable; the second derivative goes through the reference.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    if not runs_in_blocks(x):
         return channel_mlp_reference(x, w1, b1, w2, b2)
-    return _ChannelMLP.apply(x.flatten(2).contiguous(), w1, b1, w2, b2).unflatten(2, x.shape[2:])
+    y = _ChannelMLP.apply(x.reshape(-1, x.shape[-1]), w1, b1, w2, b2)
+    return y.view(*x.shape[:-1], len(w2))
 
 
 class _ChannelMLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor):
-        batch, _, points = x.shape
-        out = x.new_empty(batch, len(w2), points)
-        for b, p in blocks(batch, points, len(w1) * x.element_size()):
-            xb = x[b, :, p]
-            h = torch.baddbmm(b1[:, None], w1.expand(len(xb), -1, -1), xb)
-            torch.baddbmm(b2[:, None], w2.expand(len(xb), -1, -1), gelu(h), out=out[b, :, p])
+        out = empty((len(x), len(w2)), x)
+        for _, p in blocks(1, len(x), len(w1) * x.element_size()):
+            h = torch.addmm(b1, x[p], w1.T, out=empty((len(x[p]), len(w1)), x))
+            torch.addmm(b2, torch.ops.aten.gelu.out(h, out=h), w2.T, out=out[p])
         ctx.save_for_backward(x, w1, b1, w2, b2)
         return out
 
@@ -50,16 +49,18 @@ class _ChannelMLP(torch.autograd.Function):
             out = channel_mlp_reference(x, w1, b1, w2, b2)
             grads = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
             return tuple(next(grads) if need else None for need in ctx.needs_input_grad)
-        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        grad = grad.contiguous()
+        grad_x = empty(x.shape, x) if ctx.needs_input_grad[0] else None
         g_w1, g_b1, g_w2, g_b2 = (torch.zeros_like(t) for t in (w1, b1, w2, b2))
-        for b, p in blocks(len(x), x.shape[-1], len(w1) * x.element_size()):
-            xb, go = x[b, :, p], grad[b, :, p]
-            h = torch.baddbmm(b1[:, None], w1.expand(len(xb), -1, -1), xb)
-            add_product(g_w2, go, gelu(h))
-            g_b2 += go.sum((0, 2))
-            gh = torch.ops.aten.gelu_backward(torch.bmm(w2.T.expand(len(xb), -1, -1), go), h)
-            add_product(g_w1, gh, xb)
-            g_b1 += gh.sum((0, 2))
+        for _, p in blocks(1, len(x), len(w1) * x.element_size()):
+            h = torch.addmm(b1, x[p], w1.T, out=empty((len(x[p]), len(w1)), x))
+            g = torch.ops.aten.gelu.out(h, out=empty((len(x[p]), len(w1)), x))
+            g_w2 += matrix_gradient(grad[p], g)
+            g_b2 += grad[p].sum(0)
+            gh = torch.mm(grad[p], w2, out=g)
+            torch.ops.aten.gelu_backward.grad_input(gh, h, grad_input=gh)
+            g_w1 += matrix_gradient(gh, x[p])
+            g_b1 += gh.sum(0)
             if grad_x is not None:
-                torch.bmm(w1.T.expand(len(xb), -1, -1), gh, out=grad_x[b, :, p])
+                torch.mm(gh, w1, out=grad_x[p])
         return grad_x, g_w1, g_b1, g_w2, g_b2

@@ -1,16 +1,21 @@
-r"""Truncated discrete Fourier transform along one axis, as a real matrix product.
+r"""Truncated discrete Fourier transforms as real matrix products.
 
-A spectral layer keeps m of n modes. Forming only those with a dense (n, m) matrix costs about 4 m flops a
-point and runs at the speed of a GEMM, where the FFT computes all n modes, moves them twice (shifts) and
-throws most away. A real product also exports: complex FFTs do not convert to ONNX.
+A spectral layer keeps m of n modes per axis. Forming only those with a dense matrix costs about 2 m flops a
+point at the speed of a GEMM, where an FFT computes all n modes, moves them twice (shifts) and throws most
+away. A real product also exports; complex FFTs do not convert to ONNX.
 
-Complex numbers are kept as pairs of real ones. The pair index sits directly in front of the modes, so
-that the transform along the next axis is again one matrix product on a view:
+Along every axis a real field is projected on cosines and sines of the |k| kept, so all products are real and
+none is done twice:
 
-    (..., n2, n1) --last axis--> (..., n2, 2, m1) = (..., 2 n2, m1) --next axis--> (..., 2, m2, m1)
+.. math:: e^{-i(k_1 x_1 + k_2 x_2)} = (c_1 - i s_1)(c_2 - i s_2)
 
-With forward normalisation, :math:`X_k = \frac{1}{n} \sum_j x_j e^{-2\pi i jk/n}` and
-:math:`x_j = \sum_k X_k e^{2\pi i jk/n}`.
+The products with signed modes are sums of these few small projections (`combine`). Synthesis is the
+transpose of analysis up to scaling, mode by mode, so `project` and its adjoint `expand` are all there is,
+forwards and backwards.
+
+Layout: fields `(batch, *space, channel)`, spectra `(modes, 2, batch, channel)` with the real and the
+imaginary part on the second axis. Modes of an axis run 0, 1, ..., then -1, -2, ...; the last axis holds the
+half spectrum 0, 1, ... . A `Slot` is (first mode, number of modes).
 """
 
 import math
@@ -19,97 +24,120 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from opflow.kernels.memory import empty
+
+Slot = tuple[int, int]
 
 
-def analyse_grid(x: Tensor, slots: Sequence[tuple[int, int]]) -> Tensor:
-    """Transform all space axes of `(batch, channel, *space)` to `(batch, channel, 2, modes)`.
+def analyse(x: Tensor, slots: Sequence[Slot]) -> Tensor:
+    r"""Return :math:`X_k = \frac1n \sum_j x_j e^{-2\pi i jk/n}` for the modes in `slots`."""
+    return combine(project(x, matrices("analyse", x.shape[1:-1], slots, x)), slots)
 
-    `slots` holds (first mode, number of modes) per axis; real `x` gives the half spectrum on the last.
+
+def synthesise(y: Tensor, slots: Sequence[Slot], grid: Sequence[int]) -> Tensor:
+    r"""Return the real part of :math:`x_j = \sum_k X_k e^{2\pi i jk/n}` on a grid of any size.
+
+    Modes :math:`0 < k < n/2` of the last axis stand for their conjugates too and count twice.
     """
-    if x.is_complex():
-        spectrum = analyse(torch.view_as_real(x).unsqueeze(-1), *slots[-1]).squeeze(-1)
-    else:
-        spectrum = analyse_real(x, *slots[-1])
-    for slot in slots[-2::-1]:
-        spectrum = analyse(spectrum, *slot).flatten(-2)
-    return spectrum
+    return expand(split(y, slots), matrices("synthesise", grid, slots, y))
 
 
-def synthesise_grid(
-    y: Tensor, slots: Sequence[tuple[int, int]], grid: Sequence[int], complex_data: bool = False
-) -> Tensor:
-    """Inverse of `analyse_grid` on a grid of any size: `(batch, channel, *grid)`."""
-    for (first, count), n in zip(slots[:-1], grid):
-        y = synthesise(y.unflatten(-1, (count, -1)), first, n)
-    first, n = slots[-1][0], grid[-1]
-    if complex_data:
-        pairs = synthesise(y.unsqueeze(-1), first, n)
-        return torch.view_as_complex(pairs.squeeze(-1).contiguous())
-    return synthesise_real(y, first, n)
+def project(x: Tensor, bases: Sequence[Tensor]) -> Tensor:
+    """Project `(batch, *space, channel)` on the rows of one matrix per axis: `(batch, *rows, channel)`."""
+    shape = x.shape
+    for axis, basis in enumerate(bases, start=1):
+        done = math.prod(x.shape[:axis])
+        x = _product(basis.expand(done, -1, -1), x.reshape(done, shape[axis], -1))
+        x = x.view(*shape[:1], *(len(b) for b in bases[:axis]), *shape[axis + 1 :])
+    return x
 
 
-def analyse_real(x: Tensor, first: int, count: int) -> Tensor:
-    """Transform the last axis of real `(..., n)` to modes first, ..., first + count - 1: `(..., 2, count)`."""
-    n = x.shape[-1]
-    y = x @ matrix("analyse_real", n, first, count, x)
-    return y.unflatten(-1, (2, count))
+def expand(t: Tensor, bases: Sequence[Tensor]) -> Tensor:
+    """Apply the transpose of `project`, last axis first: `(batch, *rows, channel)` to a field."""
+    for axis in range(len(bases), 0, -1):
+        t = expand_axis(t, bases[axis - 1], axis)
+    return t
 
 
-def synthesise_real(y: Tensor, first: int, n: int) -> Tensor:
-    """Return the real part of the inverse transform of `(..., 2, count)` on n points: `(..., n)`.
-
-    Half-spectrum input: modes k > 0 stand for themselves and their conjugates and count twice, except a
-    Nyquist mode (2 k = n).
-    """
-    count = y.shape[-1]
-    return y.flatten(-2) @ matrix("synthesise_real", n, first, count, y)
+def expand_axis(t: Tensor, basis: Tensor, axis: int) -> Tensor:
+    """Apply the transpose of `basis` along one axis."""
+    shape = t.shape
+    before = math.prod(shape[:axis])
+    t = _product(basis.T.expand(before, -1, -1), t.reshape(before, shape[axis], -1))
+    return t.view(*shape[:axis], basis.shape[1], *shape[axis + 1 :])
 
 
-def analyse(x: Tensor, first: int, count: int) -> Tensor:
-    """Transform axis -3 of complex pairs `(..., n, 2, r)` to `(..., 2, count, r)`."""
-    n = x.shape[-3]
-    y = matrix("analyse", n, first, count, x) @ x.flatten(-3, -2)
-    return y.unflatten(-2, (2, count))
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return torch.bmm(a, b)
+    return torch.bmm(a, b, out=empty((len(a), a.shape[1], b.shape[2]), b))
 
 
-def synthesise(y: Tensor, first: int, n: int) -> Tensor:
-    """Inverse-transform axis -2 of complex pairs `(..., 2, count, r)` to n points: `(..., n, 2, r)`."""
-    count = y.shape[-2]
-    x = matrix("synthesise", n, first, count, y) @ y.flatten(-3, -2)
-    return x.unflatten(-2, (n, 2))
+def combine(t: Tensor, slots: Sequence[Slot]) -> Tensor:
+    """Form signed complex modes from projections on cosines and sines."""
+    batch, channels = t.shape[0], t.shape[-1]
+    # (2, batch, 2, K1, ..., 2, K(d-1), Kd, channel); pairs are (cos, sin), on the last axis (cos, -sin)
+    z = t.view(batch, *(s for n in t.shape[1:-1] for s in (2, n // 2)), channels).movedim(-3, 0)
+    for axis, (first, count) in enumerate(slots[:-1], start=2):
+        c, s = z.unbind(axis)
+        rotated = torch.stack([s[1], -s[0]])  # -i s
+        positive = (c + rotated).narrow(axis, 0, first + count)
+        negative = (c - rotated).narrow(axis, 1, -first)
+        z = torch.cat([positive, negative], axis)
+    z = z.movedim((0, 1), (-3, -2))
+    return z.reshape(math.prod(count for _, count in slots), 2, batch, channels)
 
 
-def matrix(kind: str, n, first: int, count: int, like: Tensor) -> Tensor:
-    """Return the real matrix of one of the four transforms, in the dtype and on the device of `like`."""
-    if torch.compiler.is_compiling() or not isinstance(n, int):
-        # Traced: n may be symbolic and the graph must own its constants.
-        return _build(kind, n, first, count, like.dtype, like.device)
-    return _cached(kind, n, first, count, like.dtype, like.device)
+def split(y: Tensor, slots: Sequence[Slot]) -> Tensor:
+    """Apply the transpose of `combine`."""
+    batch, channels = y.shape[-2:]
+    z = y.view(*(count for _, count in slots), 2, batch, channels).movedim((-3, -2), (0, 1))
+    for axis in range(len(slots), 1, -1):
+        first, count = slots[axis - 2]
+        positive, negative = z.narrow(axis, 0, first + count), z.narrow(axis, first + count, -first)
+        size = max(first + count, 1 - first)
+        behind = [0, 0] * (z.ndim - axis - 1)
+        positive = pad(positive, [*behind, 0, size - (first + count)])
+        negative = pad(negative, [*behind, 1, size - 1 + first])
+        rotated = positive - negative
+        z = torch.stack([positive + negative, torch.stack([-rotated[1], rotated[0]])], axis)
+    z = z.movedim(0, -3)
+    return z.reshape(batch, *(2 * _size(slot) for slot in slots[:-1]), 2 * slots[-1][1], channels)
+
+
+def _size(slot: Slot) -> int:
+    first, count = slot
+    return max(first + count, 1 - first)
+
+
+def matrices(kind: str, grid: Sequence[int], slots: Sequence[Slot], like: Tensor) -> list[Tensor]:
+    """Return the matrix of each axis, for "analyse" or "synthesise", in the dtype of `like`."""
+    build = _cached
+    if torch.compiler.is_compiling():
+        build = _build  # sizes may be symbolic, and the graph must own its constants
+    halves = [False] * (len(slots) - 1) + [True]
+    return [
+        build(kind, n, count if half else _size((first, count)), half, like.dtype, like.device)
+        for n, (first, count), half in zip(grid, slots, halves)
+    ]
+
+
+def _build(kind: str, n: int, size: int, half: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return cosines and sines (minus sines when `half`) of modes 0 .. size - 1: `(2 size, n)`."""
+    modes, points = torch.arange(size, device=device), torch.arange(n, device=device)
+    # Reduce the phase in integers: sin and cos of large arguments lose digits.
+    phase = torch.remainder(modes[:, None] * points, n).to(torch.float64) * (2 * math.pi / n)
+    matrix = torch.stack([phase.cos(), -phase.sin() if half else phase.sin()])
+    if kind == "analyse":
+        matrix = matrix / n
+    elif half:
+        matrix = matrix * (2.0 - ((modes == 0) | (2 * modes == n)).to(torch.float64))[:, None]
+    return matrix.flatten(0, 1).to(dtype)
 
 
 @lru_cache(maxsize=512)
-def _cached(kind: str, n: int, first: int, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _cached(kind: str, n: int, size: int, half: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():
-        return _build(kind, n, first, count, dtype, device)
-
-
-def _build(kind: str, n, first: int, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    points = torch.arange(n, device=device)
-    modes = torch.arange(first, first + count, device=device)
-    # Reduce the phase in integers: sin and cos of large arguments lose digits.
-    phase = torch.remainder(points[:, None] * modes[None, :], n).to(torch.float64) * (2 * math.pi / n)
-    cos, sin = phase.cos(), phase.sin()  # (n, count)
-    if kind == "analyse_real":  # (n, 2 count)
-        matrix = torch.cat([cos, -sin], 1) / n
-    elif kind == "synthesise_real":  # (2 count, n)
-        twice = 2.0 - ((modes == 0) | (2 * modes == n)).to(torch.float64)
-        matrix = torch.cat([(cos * twice).T, (-sin * twice).T], 0)
-    elif kind == "analyse":  # (2 count, 2 n): rows (part, mode), columns (point, part)
-        real = torch.stack([cos.T, sin.T], -1)
-        imag = torch.stack([-sin.T, cos.T], -1)
-        matrix = torch.cat([real, imag], 0).flatten(1) / n
-    else:  # "synthesise", (2 n, 2 count): rows (point, part), columns (part, mode)
-        real = torch.cat([cos, -sin], 1)
-        imag = torch.cat([sin, cos], 1)
-        matrix = torch.stack([real, imag], 1).flatten(0, 1)
-    return matrix.to(dtype)
+        return _build(kind, n, size, half, dtype, device)

@@ -1,11 +1,15 @@
-"""Maps of the channels alone, the same at every point: linear, two-layer perceptron, gate."""
+"""Maps of the channels alone, the same at every point: linear, two-layer perceptron, gate.
+
+Tensors are `(batch, channel, *space)` to look at and channels-last in memory: each map is then one matrix
+product, and `movedim` only changes the view.
+"""
 
 import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 
 from opflow.kernels.channel_mlp import channel_mlp
 
@@ -37,15 +41,11 @@ class ChannelLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the matrix, and the bias when there is one."""
-        space = x.shape[2:]
         weight, bias = self.weight, self.bias
         if x.is_complex():
             weight = torch.view_as_complex(weight)
             bias = None if bias is None else torch.view_as_complex(bias)
-        weight = weight.expand(x.shape[0], -1, -1)
-        if bias is None:
-            return torch.bmm(weight, x.flatten(2)).unflatten(2, space)
-        return torch.baddbmm(bias[:, None], weight, x.flatten(2)).unflatten(2, space)
+        return linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)
 
 
 class ChannelMLP(nn.Module):
@@ -79,7 +79,8 @@ class ChannelMLP(nn.Module):
         """Map `(batch, in_channels, *space)` to `(batch, out_channels, *space)`."""
         first, second = self.first, self.second
         if self.activation is gelu and not self.dropout.p:
-            return channel_mlp(x, first.weight, first.bias, second.weight, second.bias)
+            y = channel_mlp(x.movedim(1, -1), first.weight, first.bias, second.weight, second.bias)
+            return y.movedim(-1, 1)
         return self.dropout(second(self.dropout(self.activation(first(x)))))
 
 

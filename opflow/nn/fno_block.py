@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from opflow.kernels.fno_tail import fno_tail
+from opflow.kernels.dft import Slot
+from opflow.kernels.fno_layer import fno_layer
 from opflow.nn.activations import SplitActivation
 from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP, SoftGate
 from opflow.nn.spectral import SpectralConv, fourier_resample
@@ -60,13 +61,21 @@ class FNOBlock(nn.Module):
             and mlp is not None
             and activation is mlp.activation is nn.functional.gelu
             and not (norm or stabilizer or preactivation or complex_data or mlp.dropout.p)
+            and not conv.separable
+            and conv.bias is not None
         )
 
-    def forward(self, u: Tensor, out_grid: Sequence[int] | None = None) -> Tensor:
-        """Map `(batch, channel, *space)` to `(batch, channel, *out_grid)`."""
-        if self._fused and (out_grid is None or tuple(out_grid) == tuple(u.shape[2:])):
-            return self._forward_fused(u)
-        out_grid = tuple(u.shape[2:]) if out_grid is None else tuple(out_grid)
+    def forward(self, u: Tensor, out_grid: Sequence[int] | None = None, inplace: bool = False) -> Tensor:
+        """Map `(batch, channel, *space)` to `(batch, channel, *out_grid)`.
+
+        `inplace` allows the result to take the place of `u` when no gradient is asked for.
+        """
+        grid = tuple(u.shape[2:])
+        out_grid = grid if out_grid is None else tuple(out_grid)
+        if self._fused and out_grid == grid:
+            slots = self.conv.slots_on(grid, grid)
+            if self.conv.uses_products(slots):
+                return self._forward_fused(u, slots, inplace)
         before, after = self.norms
         if self.preactivation:
             u = before(self.activation(u))
@@ -88,20 +97,24 @@ class FNOBlock(nn.Module):
         z = after(z)
         return z if self.last else self.activation(z)
 
-    def _forward_fused(self, u: Tensor) -> Tensor:
+    def _forward_fused(self, u: Tensor, slots: Sequence[Slot], inplace: bool) -> Tensor:
         assert isinstance(self.skip, ChannelLinear) and isinstance(self.mlp_skip, SoftGate) and self.mlp
         first, second = self.mlp.first, self.mlp.second
-        return fno_tail(
-            *self.conv.spectrum(u),
-            u,
+        u = fno_layer(
+            u.movedim(1, -1),
+            self.conv.weights(slots),
+            self.conv.bias,
             self.skip.weight,
             first.weight,
             first.bias,
             second.weight,
             second.bias,
             self.mlp_skip.weight,
+            slots=slots,
             last=self.last,
+            inplace=inplace,
         )
+        return u.movedim(-1, 1)
 
 
 def _stabilizer(kind: str | None, complex_data: bool) -> nn.Module:

@@ -3,17 +3,18 @@
 import math
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from opflow.kernels import dft
+from opflow.kernels.dft import Slot
+from opflow.kernels.modes import multiply_modes
 
 # Truncated products beat the FFT while few modes are kept; measured crossover on CPU, see
 # benchmarks/fno_step.py. Above it, and never under export, the FFT is used.
 _MAX_MODES_FOR_PRODUCT = 64
-
-Slot = tuple[int, int]  # first mode, number of modes
 
 
 class SpectralConv(nn.Module):
@@ -98,27 +99,29 @@ class SpectralConv(nn.Module):
 
     def forward(self, x: Tensor, out_grid: Sequence[int] | None = None) -> Tensor:
         """Apply the layer; the output lives on `out_grid`, or on the grid of `x` when None."""
-        out_grid = tuple(x.shape[2:]) if out_grid is None else tuple(out_grid)
-        y, slots = self.spectrum(x, out_grid)
-        return self._transforms(slots)[1](y, slots, out_grid, self.complex_data)
-
-    def spectrum(self, x: Tensor, out_grid: Sequence[int] | None = None) -> tuple[Tensor, list[Slot]]:
-        """Return the coefficients of the output, `(batch, out, 2, modes)`, and the slots they stand for."""
         grid = tuple(x.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
-        slots = [_resolved(slot, *sizes) for slot, *sizes in zip(self.slots, grid, out_grid)]
-        slots[-1] = _resolved(self.slots[-1], grid[-1], out_grid[-1], half=not self.complex_data)
-        y = self._multiply(self._transforms(slots)[0](x, slots), self._weight(slots).to(x.dtype.to_real()))
-        if self.bias is not None:  # a constant is the coefficient of mode zero
-            zero = 0
-            for first, count in slots:
-                zero = zero * count - first
-            y[:, :, 0, zero] += self.bias
-        return y, slots
+        slots = self.slots_on(grid, out_grid)
+        analyse, synthesise = self._transforms(slots)
+        y = self._multiply(analyse(x.movedim(1, -1), slots), self.weights(slots))
+        if self.bias is not None:
+            y[0, 0] += self.bias  # a constant is the coefficient of mode zero
+        return synthesise(y, slots, out_grid).movedim(-1, 1)
 
-    def _transforms(self, slots: list[Slot]):
-        by_product = max(count for _, count in slots) <= _MAX_MODES_FOR_PRODUCT
-        return _PRODUCTS if by_product or torch.compiler.is_exporting() else _FFT
+    def slots_on(self, grid: Sequence[int], out_grid: Sequence[int]) -> list[Slot]:
+        """Return the range of modes per axis that take part between two grids."""
+        halves = [False] * (len(self.slots) - 1) + [not self.complex_data]
+        return [_resolved(*arguments) for arguments in zip(self.slots, grid, out_grid, halves)]
+
+    def uses_products(self, slots: Sequence[Slot]) -> bool:
+        """Whether the transforms are matrix products; else they are FFTs."""
+        few = max(count for _, count in slots) <= _MAX_MODES_FOR_PRODUCT
+        return not self.complex_data and (few or torch.compiler.is_exporting())
+
+    def _transforms(self, slots: Sequence[Slot]):
+        if self.uses_products(slots):
+            return dft.analyse, dft.synthesise
+        return _analyse_by_fft, partial(_synthesise_by_fft, complex_data=self.complex_data)
 
     def _apply(self, fn, recurse=True):
         # `.to(dtype)` of torch would drop the imaginary part of complex factors, and `.double()` skip them.
@@ -128,47 +131,44 @@ class SpectralConv(nn.Module):
         return super()._apply(on_pairs, recurse)
 
     def dense_weight(self) -> Tensor:
-        """Return the complex weight `(in, [out,] *modes)`."""
+        """Return the complex weight `(in, [out,] *modes)`, modes in ascending order."""
         if self.factors is not None:
             return self.factors.to_tensor()  # pyright: ignore[reportCallIssue]
-        real, imag = (self.weight.select(-2, part) for part in (0, 1))
-        if not self.separable:
-            return torch.complex(real, imag).movedim((-2, -1), (0, 1))
-        return torch.complex(real, imag).movedim(-1, 0)
+        weight = self.weight
+        for axis, slot in enumerate(self.held):
+            weight = weight.index_select(axis, _ascending(slot, weight.device))
+        weight = torch.complex(weight.select(-2, 0), weight.select(-2, 1))
+        return weight.movedim(-1, 0) if self.separable else weight.movedim((-2, -1), (0, 1))
 
     def load_dense_weight(self, weight: Tensor) -> None:
         """Take the complex weight `(in, [out,] *modes)`, for a layer without factorisation."""
         with torch.no_grad():
-            self.weight.copy_(self._interleave(weight))
+            self.weight.copy_(self._stored(weight))
 
-    def _interleave(self, weight: Tensor) -> Tensor:
-        parts = torch.view_as_real(weight.resolve_conj())  # (in, [out,] *modes, 2)
-        if self.separable:  # (*modes, 2, in)
-            return parts.movedim(0, -1)
-        modes = range(2, parts.ndim - 1)
-        return parts.permute(*modes, 0, -1, 1)  # (*modes, in, 2, out)
+    def _stored(self, weight: Tensor) -> Tensor:
+        """Bring a complex weight `(in, [out,] *modes)` to the layout of the parameter."""
+        parts = torch.view_as_real(weight.resolve_conj())
+        modes = range(1 if self.separable else 2, parts.ndim - 1)
+        parts = parts.permute(*modes, -1, 0) if self.separable else parts.permute(*modes, 0, -1, 1)
+        for axis, slot in enumerate(self.held):
+            parts = parts.index_select(axis, torch.argsort(_ascending(slot, weight.device)))
+        return parts
 
-    def _weight(self, slots: list[Slot]) -> Tensor:
+    def weights(self, slots: Sequence[Slot]) -> Tensor:
         """Return the real weights of the modes in `slots`: `(modes, in, 2, out)` or `(modes, 2, in)`."""
-        weight = self.weight if self.factors is None else self._interleave(self.dense_weight())
-        for axis, ((first, count), (own_first, own_count)) in enumerate(zip(slots, self.held)):
-            if count != own_count:
-                weight = weight.narrow(axis, first - own_first, count)
+        weight = self.weight if self.factors is None else self._stored(self.dense_weight())
+        for axis, ((first, count), held) in enumerate(zip(slots, self.held)):
+            if (first, count) != held:
+                # The negative modes stand behind the others, -1 first.
+                parts = [weight.narrow(axis, 0, first + count), weight.narrow(axis, sum(held), -first)]
+                weight = torch.cat(parts, axis)
         return weight.flatten(0, len(slots) - 1)
 
     def _multiply(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Multiply coefficients `(batch, in, 2, modes)` mode by mode: `(batch, out, 2, modes)`."""
-        batch, channels, _, modes = x.shape
-        if self.separable:
-            real, imag = weight.movedim(0, -1)  # each (in, modes)
-            return torch.stack(
-                [x[:, :, 0] * real - x[:, :, 1] * imag, x[:, :, 0] * imag + x[:, :, 1] * real], 2
-            )
-        # One real batched product holds the four of a complex one.
-        x = x.permute(3, 2, 0, 1).reshape(modes, 2 * batch, channels)
-        z = torch.bmm(x, weight.flatten(2)).view(modes, 2, batch, 2, self.out_channels)
-        y = torch.stack([z[:, 0, :, 0] - z[:, 1, :, 1], z[:, 0, :, 1] + z[:, 1, :, 0]])
-        return y.permute(2, 3, 0, 1).contiguous()
+        if not self.separable:
+            return multiply_modes(x, weight)
+        (real, imag), (w_real, w_imag) = x.unbind(1), weight[:, :, None].unbind(1)
+        return torch.stack([real * w_real - imag * w_imag, real * w_imag + imag * w_real], 1)
 
 
 def _slots(n_modes: Sequence[int], complex_data: bool) -> list[Slot]:
@@ -193,39 +193,41 @@ def _resolved(slot: Slot, n: int, out_n: int, half: bool = False) -> Slot:
     return first, last - first + 1
 
 
-def _analyse_by_fft(x: Tensor, slots: list[Slot]) -> Tensor:
-    axes = tuple(range(2, x.ndim))
+def _ascending(slot: Slot, device: torch.device) -> Tensor:
+    """Return the positions of modes first, ..., first + count - 1 in the order 0, 1, ..., -1, -2, ... ."""
+    first, count = slot
+    modes = torch.arange(first, first + count, device=device)
+    return torch.where(modes >= 0, modes, first + count - 1 - modes)
+
+
+def _positions(slot: Slot, n: int, device: torch.device) -> Tensor:
+    """Return where an FFT of n points keeps modes 0, 1, ..., -1, -2, ... of `slot`."""
+    first, count = slot
+    return torch.cat(
+        [torch.arange(first + count, device=device), torch.arange(n - 1, n - 1 + first, -1, device=device)]
+    )
+
+
+def _analyse_by_fft(x: Tensor, slots: Sequence[Slot]) -> Tensor:
+    """Do the work of `dft.analyse` by FFT; complex `x` gives the full spectrum."""
+    axes = tuple(range(1, x.ndim - 1))
     transform = torch.fft.fftn if x.is_complex() else torch.fft.rfftn
     spectrum = transform(x, dim=axes, norm="forward")
     for axis, slot in zip(axes, slots):
         spectrum = spectrum.index_select(axis, _positions(slot, x.shape[axis], x.device))
-    return torch.view_as_real(spectrum).flatten(2, -2).movedim(-1, 2)
+    return torch.view_as_real(spectrum.movedim(0, -2)).flatten(0, -4).movedim(-1, 1)
 
 
-def _synthesise_by_fft(
-    spectrum: Tensor, slots: list[Slot], out_grid: Sequence[int], complex_data: bool
-) -> Tensor:
-    spectrum = torch.view_as_complex(spectrum.movedim(2, -1).contiguous())
-    spectrum = spectrum.unflatten(-1, [count for _, count in slots])
-    sizes = list(out_grid)
-    if not complex_data:
-        sizes[-1] = sizes[-1] // 2 + 1
-    for axis, (slot, size, n) in enumerate(zip(slots, sizes, out_grid), start=2):
+def _synthesise_by_fft(y: Tensor, slots: Sequence[Slot], grid: Sequence[int], complex_data: bool) -> Tensor:
+    """Do the work of `dft.synthesise` by FFT."""
+    spectrum = torch.view_as_complex(y.movedim(1, -1).contiguous())  # (modes, batch, channel)
+    spectrum = spectrum.unflatten(0, [count for _, count in slots]).movedim(-2, 0)
+    for axis, (slot, n) in enumerate(zip(slots, grid), start=1):
+        size = n // 2 + 1 if axis == len(grid) and not complex_data else n
         full = spectrum.new_zeros(*spectrum.shape[:axis], size, *spectrum.shape[axis + 1 :])
         spectrum = full.index_copy(axis, _positions(slot, n, spectrum.device), spectrum)
-    axes = tuple(range(2, spectrum.ndim))
     transform = torch.fft.ifftn if complex_data else torch.fft.irfftn
-    return transform(spectrum, s=tuple(out_grid), dim=axes, norm="forward")
-
-
-def _positions(slot: Slot, n: int, device: torch.device) -> Tensor:
-    """Return where an FFT of n points keeps the modes of `slot`."""
-    first, count = slot
-    return torch.arange(first, first + count, device=device) % n
-
-
-_PRODUCTS = (dft.analyse_grid, dft.synthesise_grid)
-_FFT = (_analyse_by_fft, _synthesise_by_fft)
+    return transform(spectrum, s=tuple(grid), dim=tuple(range(1, len(grid) + 1)), norm="forward")
 
 
 def fourier_resample(x: Tensor, out_grid: Sequence[int]) -> Tensor:
@@ -242,8 +244,10 @@ def fourier_resample(x: Tensor, out_grid: Sequence[int]) -> Tensor:
     grid = tuple(x.shape[2:])
     if grid == tuple(out_grid):
         return x
-    slots = [_resolved(slot, n, m) for slot, n, m in zip(_slots(grid, False), grid, out_grid)]
-    return _synthesise_by_fft(_analyse_by_fft(x, slots), slots, out_grid, False)
+    complex_data = x.is_complex()
+    slots = [_resolved(slot, n, m) for slot, n, m in zip(_slots(grid, complex_data), grid, out_grid)]
+    y = _analyse_by_fft(x.movedim(1, -1), slots)
+    return _synthesise_by_fft(y, slots, out_grid, complex_data).movedim(-1, 1)
 
 
 def _factorised(shape: Sequence[int], factorization: str, rank: float, fixed: bool, std: float) -> nn.Module:

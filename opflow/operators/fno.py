@@ -176,7 +176,7 @@ class FNO(Operator):
             if self.checkpoint_activations and self.training:
                 u = checkpoint(block, u, grid, use_reentrant=False)
             else:
-                u = block(u, grid)
+                u = block(u, grid, inplace=True)
         if any(self.padding):
             for axis, (n, p) in enumerate(zip(inner, self.padding), start=2):
                 u = u.narrow(axis, _scaled(n, p), n)

@@ -1,0 +1,191 @@
+r"""One Fourier layer as a single autograd node that keeps its temporaries in cache.
+
+.. math::
+    a = F^{-1}(R \cdot F u) + \beta + S u, \quad h = W_1 \sigma(a) + b_1, \quad
+    o = W_2 \sigma(h) + b_2 + g \odot u, \quad u' = \sigma(o)
+
+with the exact GELU :math:`\sigma`, left out at :math:`a` and :math:`o` in a last layer.
+
+Written as separate operations the layer allocates and walks through a dozen full-size tensors, and training
+keeps five of them; on a CPU, where fresh pages have to be faulted in, that costs as much as the arithmetic.
+Everything behind the spectrum is local to a point, so here it runs over blocks of rows that fit the cache.
+Training keeps u, a and the spectrum; the rest is recomputed, block by block, on the way back, and the
+gradient of u takes the place of a.
+
+Fields are channels-last, `(batch, *space, channel)`: every step is then one tall matrix product.
+`fno_layer_reference` defines the operation in plain differentiable torch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu, linear
+
+from opflow.kernels import dft
+from opflow.kernels.blocks import blocks, matrix_gradient, runs_in_blocks
+from opflow.kernels.memory import empty
+from opflow.kernels.modes import multiply_modes, multiply_modes_backward
+
+_gelu = torch.ops.aten.gelu.out
+_gelu_backward = torch.ops.aten.gelu_backward.grad_input
+
+
+def fno_layer_reference(
+    u: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    gate: Tensor,
+    *,
+    slots: Sequence[dft.Slot],
+    last: bool,
+) -> Tensor:
+    """Evaluate the layer operation by operation.
+
+    Shapes:
+        u `(batch, *space, c)`, weight `(modes, c, 2, c)`, skip `(c, c)`, w1 `(h, c)`, b1 `(h,)`,
+        w2 `(c, h)`, bias, b2 and gate `(c,)`; returns `(batch, *space, c)`.
+    """
+    y = multiply_modes(dft.analyse(u, slots), weight)
+    y[0, 0] += bias  # a constant is the coefficient of mode zero
+    a = dft.synthesise(y, slots, u.shape[1:-1]) + linear(u, skip)
+    h = linear(a if last else gelu(a), w1, b1)
+    o = linear(gelu(h), w2, b2) + gate * u
+    return o if last else gelu(o)
+
+
+def fno_layer(
+    u: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    gate: Tensor,
+    *,
+    slots: Sequence[dft.Slot],
+    last: bool,
+    inplace: bool = False,
+) -> Tensor:
+    """Evaluate `fno_layer_reference`: in blocks on a CPU, as is under a compiler, which fuses by itself.
+
+    Twice differentiable; the second derivative goes through the reference. `inplace` allows the result to
+    take the place of u when no gradient is asked for.
+    """
+    inputs = (u, weight, bias, skip, w1, b1, w2, b2, gate)
+    if not runs_in_blocks(u):
+        return fno_layer_reference(*inputs, slots=slots, last=last)
+    inputs = [t.contiguous() for t in inputs]
+    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
+        return _FNOLayer.apply(tuple(slots), last, *inputs)
+    out = inputs[0] if inplace else empty(u.shape, u)
+    _forward(slots, last, *inputs, out=out, kept=None)
+    return out
+
+
+def _forward(slots, last: bool, u, weight, bias, skip, w1, b1, w2, b2, gate, *, out, kept) -> Tensor:
+    """Write the layer to `out` and a to `kept`; return the spectrum of u."""
+    batch, rows, *_, channels = u.shape
+    spectrum = dft.analyse(u, slots)
+    y = multiply_modes(spectrum, weight)
+    y[0, 0] += bias
+    first, *others = dft.matrices("synthesise", u.shape[1:-1], slots, u)
+    t = _expand_inner(dft.split(y, slots), others)  # (batch, 2 K1, row)
+    gate_row = gate.repeat(u[0, 0].numel() // channels)
+    for b, r in blocks(batch, rows, u[0, 0].numel() * u.element_size()):
+        ub, ob = u[b, r].view(-1, channels), out[b, r].view(-1, channels)
+        n = len(ub)
+        a = empty((n, channels), u) if kept is None else kept[b, r].view(-1, channels)
+        torch.bmm(first[:, r].T.expand(len(t[b]), -1, -1), t[b], out=a.view(len(t[b]), -1, t.shape[-1]))
+        z = a.addmm_(ub, skip.T)
+        if not last:
+            z = _gelu(a, out=empty((n, channels), u))
+        h = torch.addmm(b1, z, w1.T, out=empty((n, len(b1)), u))
+        o = torch.addmm(b2, _gelu(h, out=h), w2.T, out=empty((n, channels), u))
+        o.view(-1, len(gate_row)).addcmul_(ub.view(-1, len(gate_row)), gate_row)
+        ob.copy_(o) if last else _gelu(o, out=ob)
+    return spectrum
+
+
+class _FNOLayer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, slots, last: bool, u: Tensor, *weights: Tensor):
+        out, kept = empty(u.shape, u), empty(u.shape, u)
+        spectrum = _forward(slots, last, u, *weights, out=out, kept=kept)
+        ctx.save_for_backward(u, *weights)
+        ctx.slots, ctx.last, ctx.kept = slots, last, (kept, spectrum)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        inputs, slots, last = ctx.saved_tensors, ctx.slots, ctx.last
+        if torch.is_grad_enabled() or ctx.kept is None:  # a second derivative, or a second pass
+            needed = [t for t, need in zip(inputs, ctx.needs_input_grad[2:]) if need]
+            create_graph = torch.is_grad_enabled()
+            with torch.enable_grad():
+                out = fno_layer_reference(*inputs, slots=slots, last=last)
+            grads = iter(torch.autograd.grad(out, needed, grad, create_graph=create_graph))
+            return None, None, *(next(grads) if need else None for need in ctx.needs_input_grad[2:])
+
+        u, weight, bias, skip, w1, b1, w2, b2, gate = inputs
+        batch, rows, *inner, channels = u.shape
+        first, *others = dft.matrices("synthesise", u.shape[1:-1], slots, u)
+        gate_row = gate.repeat(u[0, 0].numel() // channels)
+        grad = grad.contiguous()
+        (kept, spectrum), ctx.kept = ctx.kept, None
+        grad_t = empty((batch, len(first), u[0, 0].numel()), u).zero_()
+        g_skip, g_w1, g_b1, g_w2, g_b2, g_gate = (torch.zeros_like(t) for t in (skip, w1, b1, w2, b2, gate))
+        for b, r in blocks(batch, rows, u[0, 0].numel() * u.element_size()):
+            ub, a, go = (t[b, r].view(-1, channels) for t in (u, kept, grad))
+            n = len(ub)
+            z = a if last else _gelu(a, out=empty((n, channels), u))
+            h = torch.addmm(b1, z, w1.T, out=empty((n, len(b1)), u))
+            g = _gelu(h, out=empty((n, len(b1)), u))
+            product = empty((n, channels), u)
+            if not last:
+                o = torch.addmm(b2, g, w2.T, out=empty((n, channels), u))
+                o.view(-1, len(gate_row)).addcmul_(ub.view(-1, len(gate_row)), gate_row)
+                go = _gelu_backward(go, o, grad_input=o)
+            g_w2 += matrix_gradient(go, g)
+            g_b2 += go.sum(0)
+            g_gate += torch.mul(go, ub, out=product).sum(0)
+            gh = torch.mm(go, w2, out=g)
+            gh = _gelu_backward(gh, h, grad_input=gh)
+            g_w1 += matrix_gradient(gh, z)
+            g_b1 += gh.sum(0)
+            ga = torch.mm(gh, w1, out=product)
+            if not last:
+                ga = _gelu_backward(ga, a, grad_input=ga)
+            g_skip += matrix_gradient(ga, ub)
+            torch.mul(go.view(-1, len(gate_row)), gate_row, out=a.view(-1, len(gate_row)))
+            a.addmm_(ga, skip)
+            grad_t[b] += first[:, r] @ ga.view(b.stop - b.start, r.stop - r.start, -1)
+        grad_y = dft.combine(_project_inner(grad_t, others, (*inner, channels)), slots)
+        grad_spectrum, grad_weight = multiply_modes_backward(grad_y, spectrum, weight)
+        # The adjoint of the analysis, added in place to what is there.
+        first, *others = dft.matrices("analyse", u.shape[1:-1], slots, u)
+        t = _expand_inner(dft.split(grad_spectrum, slots), others)
+        kept.view(batch, rows, -1).baddbmm_(first.T.expand(batch, -1, -1), t)
+        return None, None, kept, grad_weight, grad_y[0, 0].sum(0), g_skip, g_w1, g_b1, g_w2, g_b2, g_gate
+
+
+def _expand_inner(t: Tensor, bases: Sequence[Tensor]) -> Tensor:
+    """Transform all axes but the first of `(batch, 2 K1, ..., channel)` back: `(batch, 2 K1, row)`."""
+    for axis in range(len(bases), 0, -1):
+        t = dft.expand_axis(t, bases[axis - 1], axis + 1)
+    return t.flatten(2)
+
+
+def _project_inner(t: Tensor, bases: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    """Apply the transpose of `_expand_inner`."""
+    batch, size, _ = t.shape
+    t = dft.project(t.view(batch * size, *shape), bases)
+    return t.view(batch, size, *t.shape[1:])
