@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, final
@@ -195,10 +196,10 @@ class FieldDataset(Dataset):
 
         Raises `IndexError` for numbers outside of the set, `DatasetError` for NaN or infinity in the data.
         """
-        items = np.asarray(indices, dtype=np.int64)
-        if items.size and (items.min() < -len(self) or items.max() >= len(self)):
-            raise IndexError(f"item {int(items[np.abs(items).argmax()])} of a set with {len(self)} items")
-        numbers, starts = np.divmod(items % max(len(self), 1), self._windows)
+        items, total = np.asarray(indices, dtype=np.int64), len(self)
+        if items.size and (items.min() < -total or items.max() >= total):
+            raise IndexError(f"item {int(items[np.abs(items).argmax()])} of a set with {total} items")
+        numbers, starts = np.divmod(items % total, self._windows)
         samples = self.samples[numbers]
         if not self._checked[samples].all():
             self._check(samples)
@@ -261,20 +262,15 @@ class FieldDataset(Dataset):
         rows = arrays[0].rows if frames == len(arrays) == 1 else None
         if rows is not None and rows.dtype == np.float32 and len(samples):
             # One record for each item: a single take. Its default mode would go through a buffer.
-            flat = rows.reshape(-1, int(np.prod(self.grid.sizes)))
-            np.take(
-                flat, samples * self._frames + starts, axis=0, out=out.reshape(len(samples), -1), mode="clip"
-            )
+            flat = rows.reshape(-1, math.prod(self.grid.sizes))
+            target = out.reshape(len(samples), -1)
+            flat.take(samples * self._frames + starts, axis=0, out=target, mode="clip")
         else:
             for item, (sample, start) in enumerate(zip(samples.tolist(), starts.tolist())):
-                record = (
-                    slice(start, start + (frames - 1) * stride + 1, stride)
-                    if self.time_dependent
-                    else slice(None)
-                )
+                record = slice(start, start + (frames - 1) * stride + 1, stride)
                 for channel, array in enumerate(arrays):
-                    target = out[item, :, channel]
-                    target[...] = array.sample(sample)[record]
+                    values = array.sample(sample)
+                    out[item, :, channel] = values[record] if self.time_dependent else values
         if self._points is not None:
             return batch.flatten(2)[:, :, self._points].transpose(1, 2).contiguous()
         return batch
@@ -289,7 +285,8 @@ class FieldDataset(Dataset):
                     frame = f" (first in frame {first})" if self.time_dependent else ""
                     raise DatasetError(
                         f"{self.name}: variable {name!r} of sample {sample} holds {int(bad.sum())} "
-                        f"values that are NaN or infinite{frame}; leave the sample out with samples=, or repair the data"
+                        f"values that are NaN or infinite{frame}; "
+                        "leave the sample out with samples=, or repair the data"
                     )
             self._checked[sample] = True
 

@@ -126,6 +126,16 @@ def test_static_pairs():
     assert line[0][0].shape == (3, 6)
 
 
+def test_static_pairs_from_a_compressed_file(tmp_path):
+    a, u = np.random.default_rng(0).standard_normal((2, 5, 8, 6)).astype(np.float32)
+    fields = xr.Dataset({"a": (("sample", "x", "y"), a), "u": (("sample", "x", "y"), u)})
+    packed = {"zlib": True, "chunksizes": (1, 4, 6)}
+    fields.to_netcdf(tmp_path / "s.nc", engine="h5netcdf", encoding={"a": packed, "u": packed})
+    x, y = FieldDataset(tmp_path / "s.nc", "a", "u").gather([4, 0])
+    np.testing.assert_array_equal(x[:, 0].numpy(), a[[4, 0]])
+    np.testing.assert_array_equal(y[:, 0].numpy(), u[[4, 0]])
+
+
 # Splits
 
 
