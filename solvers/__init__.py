@@ -1,0 +1,1 @@
+"""Learned preconditioners for SciPy, and the Krylov methods that carry them."""
