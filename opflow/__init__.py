@@ -14,7 +14,7 @@ _HOMES = {
     "build": "opflow.operators",
     "TrainConfig": "opflow.training",
     "fit": "opflow.training",
-    "rollout": "opflow.rollout",
+    "rollout": "opflow.autoregression",
     "load": "opflow.save",
     "export": "opflow.export",
     "interop": "opflow.interop",
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from opflow.operators import FNO as FNO
     from opflow.operators import Operator as Operator
     from opflow.operators import build as build
-    from opflow.rollout import rollout as rollout
+    from opflow.autoregression import rollout as rollout
     from opflow.save import load as load
     from opflow.training import TrainConfig as TrainConfig
     from opflow.training import fit as fit

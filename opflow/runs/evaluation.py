@@ -10,7 +10,7 @@ from torch import Tensor
 
 from opflow import metrics
 from opflow.operators.base import Operator
-from opflow.rollout import rollout
+from opflow.autoregression import rollout
 
 if TYPE_CHECKING:
     from pde_data import FieldDataset

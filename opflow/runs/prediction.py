@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from opflow.operators.base import Operator
-from opflow.rollout import rollout
+from opflow.autoregression import rollout
 from opflow.runs.config import RunConfig
 
 if TYPE_CHECKING:

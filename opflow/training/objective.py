@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from opflow.rollout import slide
+from opflow.autoregression import slide
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -22,6 +22,7 @@ _INTERNAL = {
     "_Netcdf4Coordinates",
     "_NCProperties",
 }
+_NO_COORDINATE = b"This is a netCDF dimension but not a netCDF variable"
 
 
 def recognises(path: Path) -> bool:
@@ -46,6 +47,11 @@ def read(path: Path) -> Schema:
             "Read it with h5py and hand the arrays to FieldDataset.from_arrays"
         )
     return schema
+
+
+def _is_variable(item: Any) -> bool:
+    # A dimension without coordinates is a scale of zeros, marked by its name.
+    return hasattr(item, "dims") and not bytes(item.attrs.get("NAME", b"")).startswith(_NO_COORDINATE)
 
 
 def _variable(path: Path, name: str, dataset: Any) -> Variable:
