@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from opflow import interop as interop
     from opflow import metrics as metrics
     from opflow import plot as plot
+    from opflow.autoregression import rollout as rollout
     from opflow.operators import FNO as FNO
     from opflow.operators import Operator as Operator
     from opflow.operators import build as build
-    from opflow.autoregression import rollout as rollout
     from opflow.save import load as load
     from opflow.training import TrainConfig as TrainConfig
     from opflow.training import fit as fit

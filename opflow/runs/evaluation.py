@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from opflow import metrics
-from opflow.operators.base import Operator
 from opflow.autoregression import rollout
+from opflow.operators.base import Operator
 
 if TYPE_CHECKING:
     from pde_data import FieldDataset

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from opflow.operators.base import Operator
 from opflow.autoregression import rollout
+from opflow.operators.base import Operator
 from opflow.runs.config import RunConfig
 
 if TYPE_CHECKING:
