@@ -36,9 +36,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Schema:
     """Describe the file; variables over `sample` and more stay on disk."""
     with safe_open(path) as file:
-        variables = {
-            name: _variable(path, name, item) for name, item in file.items() if hasattr(item, "dims")
-        }
+        variables = {name: _variable(path, name, item) for name, item in file.items() if _is_variable(item)}
         schema = Schema(variables, _attributes(file))
     if not schema.fields:
         held = ", ".join(f"{name} {tuple(v.values.shape)}" for name, v in variables.items()) or "no variables"
@@ -51,7 +49,7 @@ def read(path: Path) -> Schema:
 
 def _is_variable(item: Any) -> bool:
     # A dimension without coordinates is a scale of zeros, marked by its name.
-    return hasattr(item, "dims") and not bytes(item.attrs.get("NAME", b"")).startswith(_NO_COORDINATE)
+    return hasattr(item, "dims") and not np.bytes_(item.attrs.get("NAME", b"")).startswith(_NO_COORDINATE)
 
 
 def _variable(path: Path, name: str, dataset: Any) -> Variable:
