@@ -53,7 +53,7 @@ def fno_layer_reference(
         w2 `(c, h)`, bias, b2 and gate `(c,)`; returns `(batch, *space, c)`.
     """
     y = multiply_modes(dft.analyse(u, slots), weight)
-    y[0, 0] += bias  # a constant is the coefficient of mode zero
+    y[dft.zero_mode(slots), 0] += bias  # a constant is the coefficient of mode zero
     a = dft.synthesise(y, slots, u.shape[1:-1]) + linear(u, skip)
     h = linear(a if last else gelu(a), w1, b1)
     o = linear(gelu(h), w2, b2) + gate * u
@@ -84,6 +84,10 @@ def fno_layer(
     if not runs_in_blocks(u):
         return fno_layer_reference(*inputs, slots=slots, last=last)
     inputs = [t.contiguous() for t in inputs]
+    if u.ndim == 3:  # a line is a plane with one row
+        inputs[0], slots = inputs[0][:, None], [(0, 1), *slots]
+        u = fno_layer(*inputs, slots=slots, last=last, inplace=inplace)
+        return u[:, 0]
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
         return _FNOLayer.apply(tuple(slots), last, *inputs)
     out = inputs[0] if inplace else empty(u.shape, u)
@@ -96,15 +100,16 @@ def _forward(slots, last: bool, u, weight, bias, skip, w1, b1, w2, b2, gate, *, 
     batch, rows, *_, channels = u.shape
     spectrum = dft.analyse(u, slots)
     y = multiply_modes(spectrum, weight)
-    y[0, 0] += bias
-    first, *others = dft.matrices("synthesise", u.shape[1:-1], slots, u)
-    t = _expand_inner(dft.split(y, slots), others)  # (batch, 2 K1, row)
+    y[dft.zero_mode(slots), 0] += bias
+    *firsts, basis = dft.matrices("synthesise", u.shape[1:-1], slots, u)
+    t = dft.expand(dft.spread(y), firsts, 2 * slots[-1][1])
     gate_row = gate.repeat(u[0, 0].numel() // channels)
     for b, r in blocks(batch, rows, u[0, 0].numel() * u.element_size()):
         ub, ob = u[b, r].view(-1, channels), out[b, r].view(-1, channels)
         n = len(ub)
         a = empty((n, channels), u) if kept is None else kept[b, r].view(-1, channels)
-        torch.bmm(first[:, r].T.expand(len(t[b]), -1, -1), t[b], out=a.view(len(t[b]), -1, t.shape[-1]))
+        tb = t[b, r].view(-1, *t.shape[-2:])
+        torch.bmm(basis.expand(len(tb), -1, -1), tb, out=a.view(len(tb), len(basis), channels))
         z = a.addmm_(ub, skip.T)
         if not last:
             z = _gelu(a, out=empty((n, channels), u))
@@ -136,12 +141,12 @@ class _FNOLayer(torch.autograd.Function):
             return None, None, *(next(grads) if need else None for need in ctx.needs_input_grad[2:])
 
         u, weight, bias, skip, w1, b1, w2, b2, gate = inputs
-        batch, rows, *inner, channels = u.shape
-        first, *others = dft.matrices("synthesise", u.shape[1:-1], slots, u)
+        batch, rows, *_, channels = u.shape
+        *firsts, basis = dft.matrices("synthesise", u.shape[1:-1], slots, u)
         gate_row = gate.repeat(u[0, 0].numel() // channels)
         grad = grad.contiguous()
         (kept, spectrum), ctx.kept = ctx.kept, None
-        grad_t = empty((batch, len(first), u[0, 0].numel()), u).zero_()
+        grad_t = empty((*u.shape[:-2], basis.shape[1], channels), u)
         g_skip, g_w1, g_b1, g_w2, g_b2, g_gate = (torch.zeros_like(t) for t in (skip, w1, b1, w2, b2, gate))
         for b, r in blocks(batch, rows, u[0, 0].numel() * u.element_size()):
             ub, a, go = (t[b, r].view(-1, channels) for t in (u, kept, grad))
@@ -167,25 +172,24 @@ class _FNOLayer(torch.autograd.Function):
             g_skip += matrix_gradient(ga, ub)
             torch.mul(go.view(-1, len(gate_row)), gate_row, out=a.view(-1, len(gate_row)))
             a.addmm_(ga, skip)
-            grad_t[b] += first[:, r] @ ga.view(b.stop - b.start, r.stop - r.start, -1)
-        grad_y = dft.combine(_project_inner(grad_t, others, (*inner, channels)), slots)
+            gt = grad_t[b, r].view(-1, *grad_t.shape[-2:])
+            torch.bmm(basis.T.expand(len(gt), -1, -1), ga.view(len(gt), -1, channels), out=gt)
+        grad_y = dft.gather(dft.contract(grad_t, [m.T for m in firsts]))
         grad_spectrum, grad_weight = multiply_modes_backward(grad_y, spectrum, weight)
         # The adjoint of the analysis, added in place to what is there.
-        first, *others = dft.matrices("analyse", u.shape[1:-1], slots, u)
-        t = _expand_inner(dft.split(grad_spectrum, slots), others)
-        kept.view(batch, rows, -1).baddbmm_(first.T.expand(batch, -1, -1), t)
-        return None, None, kept, grad_weight, grad_y[0, 0].sum(0), g_skip, g_w1, g_b1, g_w2, g_b2, g_gate
-
-
-def _expand_inner(t: Tensor, bases: Sequence[Tensor]) -> Tensor:
-    """Transform all axes but the first of `(batch, 2 K1, ..., channel)` back: `(batch, 2 K1, row)`."""
-    for axis in range(len(bases), 0, -1):
-        t = dft.expand_axis(t, bases[axis - 1], axis + 1)
-    return t.flatten(2)
-
-
-def _project_inner(t: Tensor, bases: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
-    """Apply the transpose of `_expand_inner`."""
-    batch, size, _ = t.shape
-    t = dft.project(t.view(batch * size, *shape), bases)
-    return t.view(batch, size, *t.shape[1:])
+        *firsts, basis = (m.T for m in dft.matrices("analyse", u.shape[1:-1], slots, u))
+        t = dft.expand(dft.spread(grad_spectrum), firsts, len(basis.T)).flatten(0, -3)
+        kept.view(len(t), -1, channels).baddbmm_(basis.expand(len(t), -1, -1), t)
+        return (
+            None,
+            None,
+            kept,
+            grad_weight,
+            grad_y[dft.zero_mode(slots), 0].sum(0),
+            g_skip,
+            g_w1,
+            g_b1,
+            g_w2,
+            g_b2,
+            g_gate,
+        )

@@ -78,7 +78,12 @@ class ChannelMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, in_channels, *space)` to `(batch, out_channels, *space)`."""
         first, second = self.first, self.second
-        if self.activation is gelu and not self.dropout.p:
+        if (
+            self.activation is gelu
+            and not self.dropout.p
+            and first.bias is not None
+            and second.bias is not None
+        ):
             y = channel_mlp(x.movedim(1, -1), first.weight, first.bias, second.weight, second.bias)
             return y.movedim(-1, 1)
         return self.dropout(second(self.dropout(self.activation(first(x)))))

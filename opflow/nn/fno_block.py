@@ -100,6 +100,7 @@ class FNOBlock(nn.Module):
     def _forward_fused(self, u: Tensor, slots: Sequence[Slot], inplace: bool) -> Tensor:
         assert isinstance(self.skip, ChannelLinear) and isinstance(self.mlp_skip, SoftGate) and self.mlp
         first, second = self.mlp.first, self.mlp.second
+        assert self.conv.bias is not None and first.bias is not None and second.bias is not None
         u = fno_layer(
             u.movedim(1, -1),
             self.conv.weights(slots),

@@ -105,7 +105,7 @@ class SpectralConv(nn.Module):
         analyse, synthesise = self._transforms(slots)
         y = self._multiply(analyse(x.movedim(1, -1), slots), self.weights(slots))
         if self.bias is not None:
-            y[0, 0] += self.bias  # a constant is the coefficient of mode zero
+            y[dft.zero_mode(slots), 0] += self.bias
         return synthesise(y, slots, out_grid).movedim(-1, 1)
 
     def slots_on(self, grid: Sequence[int], out_grid: Sequence[int]) -> list[Slot]:
@@ -134,10 +134,7 @@ class SpectralConv(nn.Module):
         """Return the complex weight `(in, [out,] *modes)`, modes in ascending order."""
         if self.factors is not None:
             return self.factors.to_tensor()  # pyright: ignore[reportCallIssue]
-        weight = self.weight
-        for axis, slot in enumerate(self.held):
-            weight = weight.index_select(axis, _ascending(slot, weight.device))
-        weight = torch.complex(weight.select(-2, 0), weight.select(-2, 1))
+        weight = torch.complex(self.weight.select(-2, 0), self.weight.select(-2, 1))
         return weight.movedim(-1, 0) if self.separable else weight.movedim((-2, -1), (0, 1))
 
     def load_dense_weight(self, weight: Tensor) -> None:
@@ -149,19 +146,13 @@ class SpectralConv(nn.Module):
         """Bring a complex weight `(in, [out,] *modes)` to the layout of the parameter."""
         parts = torch.view_as_real(weight.resolve_conj())
         modes = range(1 if self.separable else 2, parts.ndim - 1)
-        parts = parts.permute(*modes, -1, 0) if self.separable else parts.permute(*modes, 0, -1, 1)
-        for axis, slot in enumerate(self.held):
-            parts = parts.index_select(axis, torch.argsort(_ascending(slot, weight.device)))
-        return parts
+        return parts.permute(*modes, -1, 0) if self.separable else parts.permute(*modes, 0, -1, 1)
 
     def weights(self, slots: Sequence[Slot]) -> Tensor:
         """Return the real weights of the modes in `slots`: `(modes, in, 2, out)` or `(modes, 2, in)`."""
         weight = self.weight if self.factors is None else self._stored(self.dense_weight())
-        for axis, ((first, count), held) in enumerate(zip(slots, self.held)):
-            if (first, count) != held:
-                # The negative modes stand behind the others, -1 first.
-                parts = [weight.narrow(axis, 0, first + count), weight.narrow(axis, sum(held), -first)]
-                weight = torch.cat(parts, axis)
+        for axis, ((first, count), (held, _)) in enumerate(zip(slots, self.held)):
+            weight = weight.narrow(axis, first - held, count)
         return weight.flatten(0, len(slots) - 1)
 
     def _multiply(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -193,19 +184,10 @@ def _resolved(slot: Slot, n: int, out_n: int, half: bool = False) -> Slot:
     return first, last - first + 1
 
 
-def _ascending(slot: Slot, device: torch.device) -> Tensor:
-    """Return the positions of modes first, ..., first + count - 1 in the order 0, 1, ..., -1, -2, ... ."""
-    first, count = slot
-    modes = torch.arange(first, first + count, device=device)
-    return torch.where(modes >= 0, modes, first + count - 1 - modes)
-
-
 def _positions(slot: Slot, n: int, device: torch.device) -> Tensor:
-    """Return where an FFT of n points keeps modes 0, 1, ..., -1, -2, ... of `slot`."""
+    """Return where an FFT of n points keeps the modes of `slot`."""
     first, count = slot
-    return torch.cat(
-        [torch.arange(first + count, device=device), torch.arange(n - 1, n - 1 + first, -1, device=device)]
-    )
+    return torch.arange(first, first + count, device=device) % n
 
 
 def _analyse_by_fft(x: Tensor, slots: Sequence[Slot]) -> Tensor:
@@ -256,7 +238,7 @@ def _factorised(shape: Sequence[int], factorization: str, rank: float, fixed: bo
 
     tensor = FactorizedTensor.new(
         shape,
-        rank=rank,
+        rank=rank,  # pyright: ignore[reportArgumentType]  (annotated as a string there)
         factorization=factorization,
         fixed_rank_modes=[0] if fixed else None,
         dtype=torch.cfloat,
