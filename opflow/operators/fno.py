@@ -104,11 +104,12 @@ class FNO(Operator):
             raise ValueError(f"positional_embedding={positional_embedding!r} is not one of 'grid', None")
         if max_n_modes is not None and any(m > k for m, k in zip(n_modes, max_n_modes, strict=True)):
             raise ValueError(f"n_modes={tuple(n_modes)} exceed max_n_modes={tuple(max_n_modes)}")
-        super().__init__(in_channels, out_channels, n_dim=len(n_modes))
+        n_dim = len(n_modes)
+        super().__init__(in_channels, out_channels, n_dim)
         self.config = config
         self.n_modes = tuple(n_modes)
-        self.scaling = _per_layer(resolution_scaling_factor, n_layers, self.n_dim)
-        self.padding = _per_axis(domain_padding or 0.0, self.n_dim)
+        self.scaling = _per_layer(resolution_scaling_factor, n_layers, n_dim)
+        self.padding = _per_axis(domain_padding or 0.0, n_dim)
         self.positional_embedding = positional_embedding
         self.checkpoint_activations = False
 
@@ -116,7 +117,7 @@ class FNO(Operator):
         if complex_data:
             activation, gelu = SplitActivation(activation), SplitActivation(gelu)
         width = hidden_channels
-        embedded = in_channels + (self.n_dim if positional_embedding else 0)
+        embedded = in_channels + (n_dim if positional_embedding else 0)
         lifting = int(lifting_channel_ratio * width)
         self.lifting = (
             ChannelMLP(embedded, lifting, width, activation, complex_data=complex_data)
@@ -163,7 +164,7 @@ class FNO(Operator):
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Map a normalised field to a normalised field; the last layer moves it to `out_grid`."""
         if self.positional_embedding:
-            coordinates = grid_coordinates(x.shape[2:], x).expand(x.shape[0], *(-1,) * (self.n_dim + 1))
+            coordinates = grid_coordinates(x.shape[2:], x).expand(x.shape[0], *(-1,) * (x.ndim - 1))
             x = torch.cat([x, coordinates], 1)
         u = self.lifting(x)
         inner = tuple(u.shape[2:])
