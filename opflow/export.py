@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch._export.serde.serialize
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -43,7 +44,14 @@ def to_pt2(model: "Operator", path: str | PathLike, example: Tensor) -> None:
         >>> torch.allclose(exported(x), model(x), atol=1e-5)
         True
     """
-    torch.export.save(_trace(model, example), path)
+    program = _trace(model, example)
+    try:
+        torch.export.save(program, path)
+    except torch._export.serde.serialize.SerializeError as error:
+        raise ValueError(
+            f"{type(model).__name__} computes sizes that a .pt2 file cannot hold (domain_padding and "
+            "resolution_scaling_factor round them); to_onnx has no such limit"
+        ) from error
 
 
 def load_pt2(path: str | PathLike) -> nn.Module:
