@@ -15,6 +15,6 @@ def grid_coordinates(grid: Sequence[int], like: Tensor) -> Tensor:
         tensor([[0.0000, 0.2500, 0.5000, 0.7500],
                 [0.0000, 0.2500, 0.5000, 0.7500]])
     """
-    dtype = like.dtype.to_real()
+    dtype = like.real.dtype
     axes = [torch.arange(n, dtype=dtype, device=like.device) / n for n in grid]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).to(like.dtype)

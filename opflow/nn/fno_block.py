@@ -98,7 +98,11 @@ class FNOBlock(nn.Module):
         return z if self.last else self.activation(z)
 
     def _forward_fused(self, u: Tensor, slots: Sequence[Slot], inplace: bool) -> Tensor:
-        assert isinstance(self.skip, ChannelLinear) and isinstance(self.mlp_skip, SoftGate) and self.mlp
+        assert (
+            isinstance(self.skip, ChannelLinear)
+            and isinstance(self.mlp_skip, SoftGate)
+            and self.mlp is not None
+        )
         first, second = self.mlp.first, self.mlp.second
         assert self.conv.bias is not None and first.bias is not None and second.bias is not None
         u = fno_layer(
