@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-import torch._export.serde.serialize
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -44,10 +43,12 @@ def to_pt2(model: "Operator", path: str | PathLike, example: Tensor) -> None:
         >>> torch.allclose(exported(x), model(x), atol=1e-5)
         True
     """
+    from torch._export.serde.serialize import SerializeError
+
     program = _trace(model, example)
     try:
         torch.export.save(program, path)
-    except torch._export.serde.serialize.SerializeError as error:
+    except SerializeError as error:
         raise ValueError(
             f"{type(model).__name__} computes sizes that a .pt2 file cannot hold (domain_padding and "
             "resolution_scaling_factor round them); to_onnx has no such limit"
