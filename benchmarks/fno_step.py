@@ -1,0 +1,146 @@
+"""One training step and one inference of an FNO, against neuraloperator's with the same weights.
+
+    python benchmarks/fno_step.py              # three sizes, 2 threads, eager and compiled
+    python benchmarks/fno_step.py --sizes 64   # one of them
+
+Both sides get the same input and weights (converted by `opflow.interop`); outputs must agree to 1e-5 before
+anything is timed. A step is forward, mean square, backward, as a user would write it, without the optimiser,
+which is the same on both sides. Each side runs eager and compiled and the better of the two counts. Peak
+memory is the growth of the resident set over one process per side that does nothing but a few steps.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+import warnings
+
+import harness
+
+SIZES = {  # grid: batch, channels, modes
+    64: (16, 32, 24),
+    256: (4, 64, 32),
+    16: (8, 24, 16),
+}
+PACKAGES = ("neuraloperator", "opflow-sciml")
+
+
+def build(grid: int):
+    import torch
+    from neuralop.models import FNO as TheirFNO
+
+    from opflow.interop import from_neuralop
+
+    torch.manual_seed(0)
+    batch, channels, modes = SIZES[grid]
+    theirs = TheirFNO(
+        n_modes=(modes, modes), in_channels=1, out_channels=1, hidden_channels=channels, n_layers=4
+    )
+    return from_neuralop(theirs).train(), theirs.train(), torch.randn(batch, 1, grid, grid)
+
+
+def step(model, x):
+    model.zero_grad(set_to_none=True)
+    model(x).square().mean().backward()
+
+
+def infer(model, x):
+    import torch
+
+    with torch.no_grad():
+        model(x)
+
+
+def peak_memory(side: str, grid: int) -> float:
+    """Growth of the resident set (MiB) by training steps, in a process of its own."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--memory", side, str(grid)], capture_output=True, text=True
+    )
+    return float(out.stdout.split()[-1])
+
+
+def grow(side: str, grid: int) -> None:
+    ours, theirs, x = build(grid)
+    model = ours if side == "ours" else theirs
+    del ours, theirs
+    step(model, x[:1, :, :16, :16])  # libraries and thread pools
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # forget the peak so far
+    before = memory_status("VmRSS")
+    for _ in range(3):
+        step(model, x)
+    print(memory_status("VmHWM") - before)
+
+
+def memory_status(name: str) -> float:
+    for line in open("/proc/self/status"):
+        if line.startswith(name):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"the system does not tell {name}")
+
+
+def timed(function, pair, x, repeats: int) -> tuple[list[float], list[float]]:
+    ours, theirs = pair
+    return harness.interleave(
+        lambda: function(ours, x), lambda: function(theirs, x), repeats, time.perf_counter
+    )
+
+
+def compare(grid: int, threads: int, repeats: int, compiled: bool) -> None:
+    import torch
+
+    ours, theirs, x = build(grid)
+    with torch.no_grad():
+        error = (ours(x) - theirs(x)).norm() / theirs(x).norm()
+    assert error < 1e-5, f"the two models differ: {error}"
+    batch, channels, modes = SIZES[grid]
+    sizes = f"FNO {grid}x{grid}, batch {batch}, {channels} channels, {modes} modes, 4 layers"
+    for name, function in (("training step", step), ("inference", infer)):
+        variants = {}
+        for mode in ("eager", "compiled") if compiled else ("eager",):
+            pair = [ours, theirs] if mode == "eager" else [torch.compile(m) for m in (ours, theirs)]
+            times = timed(function, pair, x, repeats)
+            medians = [sorted(t)[len(t) // 2] for t in times]
+            print(f"  {name}, {mode}: ours {medians[0] * 1e3:.1f} ms, theirs {medians[1] * 1e3:.1f} ms")
+            variants[mode] = (medians, times)
+        best = [min(variants, key=lambda mode: variants[mode][0][side]) for side in (0, 1)]
+        harness.report(
+            f"{name} of {sizes}: seconds, best of eager and compiled (ours {best[0]}, theirs {best[1]})",
+            variants[best[0]][1][0],
+            variants[best[1]][1][1],
+            threads=threads,
+            packages=PACKAGES,
+        )
+    memory = [peak_memory(side, grid) for side in ("ours", "theirs")]
+    ratio = memory[0] / memory[1]
+    print(f"  peak memory of training: ours {memory[0]:.0f} MiB, theirs {memory[1]:.0f} MiB, {ratio:.2f}")
+    harness.record(
+        f"peak memory of a training step of {sizes}: MiB (ratio ours/theirs)",
+        *(f"{m:.0f}" for m in memory),
+        f"{ratio:.3f}",
+        threads=threads,
+        packages=PACKAGES,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, help="timed calls of each side; by default as the size needs")
+    parser.add_argument("--eager-only", action="store_true", help="skip torch.compile")
+    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    harness.pin_threads(options.threads)
+    warnings.simplefilter("ignore")  # neuraloperator's and the compiler's
+    if options.memory:
+        return grow(options.memory[0], int(options.memory[1]))
+    for grid in options.sizes:
+        repeats = options.repeats or {16: 51, 64: 21, 256: 5}[grid]
+        compare(grid, options.threads, repeats, not options.eager_only)
+
+
+if __name__ == "__main__":
+    main()
