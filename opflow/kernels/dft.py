@@ -20,7 +20,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from opflow.kernels.memory import empty
+from opflow.kernels.memory import bmm, packed
 
 Slot = tuple[int, int]
 
@@ -81,19 +81,16 @@ def expand(z: Tensor, bases: Sequence[Tensor], size: int) -> Tensor:
 
 def gather(z: Tensor) -> Tensor:
     """Bring `(batch, 2, modes, channel)` to `(modes, 2, batch, channel)`."""
-    return z.permute(2, 1, 0, 3).contiguous()
+    return packed(z.permute(2, 1, 0, 3))
 
 
 def spread(y: Tensor) -> Tensor:
     """Bring `(modes, 2, batch, channel)` to `(batch, 2, modes, channel)`."""
-    return y.permute(2, 1, 0, 3).contiguous()
+    return packed(y.permute(2, 1, 0, 3))
 
 
 def _product(basis: Tensor, x: Tensor) -> Tensor:
-    basis = basis.expand(len(x), -1, -1)
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return torch.bmm(basis, x)
-    return torch.bmm(basis, x, out=empty((len(x), basis.shape[1], x.shape[2]), x))
+    return bmm(basis.expand(len(x), -1, -1), x)
 
 
 def matrices(kind: str, grid: Sequence[int], slots: Sequence[Slot], like: Tensor) -> list[Tensor]:

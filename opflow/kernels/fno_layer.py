@@ -103,7 +103,7 @@ def _forward(slots, last: bool, u, weight, bias, skip, w1, b1, w2, b2, gate, *, 
     y[dft.zero_mode(slots), 0] += bias
     *firsts, basis = dft.matrices("synthesise", u.shape[1:-1], slots, u)
     t = dft.expand(dft.spread(y), firsts, 2 * slots[-1][1])
-    gate_row = gate.repeat(u[0, 0].numel() // channels)
+    b2_row, gate_row = (t.repeat(u[0, 0].numel() // channels) for t in (b2, gate))
     for b, r in blocks(batch, rows, u[0, 0].numel() * u.element_size()):
         ub, ob = u[b, r].view(-1, channels), out[b, r].view(-1, channels)
         n = len(ub)
@@ -114,10 +114,15 @@ def _forward(slots, last: bool, u, weight, bias, skip, w1, b1, w2, b2, gate, *, 
         if not last:
             z = _gelu(a, out=empty((n, channels), u))
         h = torch.addmm(b1, z, w1.T, out=empty((n, len(b1)), u))
-        o = torch.addmm(b2, _gelu(h, out=h), w2.T, out=empty((n, channels), u))
-        o.view(-1, len(gate_row)).addcmul_(ub.view(-1, len(gate_row)), gate_row)
+        o = _gated(ub, b2_row, gate_row).addmm_(_gelu(h, out=h), w2.T)
         ob.copy_(o) if last else _gelu(o, out=ob)
     return spectrum
+
+
+def _gated(ub: Tensor, b2_row: Tensor, gate_row: Tensor) -> Tensor:
+    """Return b2 + g u; rows of points at a time, for short rows of channels are slow to broadcast over."""
+    rows = ub.view(-1, len(gate_row))
+    return torch.addcmul(b2_row, rows, gate_row, out=empty(rows.shape, ub)).view_as(ub)
 
 
 class _FNOLayer(torch.autograd.Function):
@@ -143,7 +148,7 @@ class _FNOLayer(torch.autograd.Function):
         u, weight, bias, skip, w1, b1, w2, b2, gate = inputs
         batch, rows, *_, channels = u.shape
         *firsts, basis = dft.matrices("synthesise", u.shape[1:-1], slots, u)
-        gate_row = gate.repeat(u[0, 0].numel() // channels)
+        b2_row, gate_row = (t.repeat(u[0, 0].numel() // channels) for t in (b2, gate))
         grad = grad.contiguous()
         (kept, spectrum), ctx.kept = ctx.kept, None
         grad_t = empty((*u.shape[:-2], basis.shape[1], channels), u)
@@ -156,8 +161,7 @@ class _FNOLayer(torch.autograd.Function):
             g = _gelu(h, out=empty((n, len(b1)), u))
             product = empty((n, channels), u)
             if not last:
-                o = torch.addmm(b2, g, w2.T, out=empty((n, channels), u))
-                o.view(-1, len(gate_row)).addcmul_(ub.view(-1, len(gate_row)), gate_row)
+                o = _gated(ub, b2_row, gate_row).addmm_(g, w2.T)
                 go = _gelu_backward(go, o, grad_input=o)
             g_w2 += matrix_gradient(go, g)
             g_b2 += go.sum(0)

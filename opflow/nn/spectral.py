@@ -12,8 +12,8 @@ from opflow.kernels import dft
 from opflow.kernels.dft import Slot
 from opflow.kernels.modes import multiply_modes
 
-# Truncated products beat the FFT while few modes are kept; measured crossover on CPU, see
-# benchmarks/fno_step.py. Above it, and never under export, the FFT is used.
+# A product costs in proportion to the modes kept, an FFT hardly depends on them: products while the most
+# kept on an axis are so few, and always under export.
 _MAX_MODES_FOR_PRODUCT = 64
 
 
@@ -151,8 +151,9 @@ class SpectralConv(nn.Module):
     def weights(self, slots: Sequence[Slot]) -> Tensor:
         """Return the real weights of the modes in `slots`: `(modes, in, 2, out)` or `(modes, 2, in)`."""
         weight = self.weight if self.factors is None else self._stored(self.dense_weight())
-        for axis, ((first, count), (held, _)) in enumerate(zip(slots, self.held)):
-            weight = weight.narrow(axis, first - held, count)
+        for axis, ((first, count), held) in enumerate(zip(slots, self.held)):
+            if (first, count) != held:  # a narrow that keeps all would still copy its gradient
+                weight = weight.narrow(axis, first - held[0], count)
         return weight.flatten(0, len(slots) - 1)
 
     def _multiply(self, x: Tensor, weight: Tensor) -> Tensor:

@@ -138,7 +138,9 @@ RUNS: dict[str, tuple[str, RunConfig]] = {
         RunConfig(
             # 12 modes, fewer than 16 points resolve: nothing aliases when the grid changes.
             options={"n_modes": [12, 12], "hidden_channels": 24, "n_layers": 4},
-            train=TrainConfig(epochs=50, batch_size=16, learning_rate=5e-3, schedule="onecycle"),
+            train=TrainConfig(
+                epochs=60, batch_size=16, learning_rate=5e-3, schedule="onecycle", transpose=True
+            ),
         ),
     ),
     "quickstart": (

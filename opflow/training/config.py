@@ -43,6 +43,9 @@ class TrainConfig:
     """What an unfitted normaliser is fitted for: the target itself, or its change since the last frame."""
     noise: float = 0.0
     """Gaussian noise on the training inputs, in units of the spread of each channel over the batch."""
+    transpose: bool = False
+    """Exchange the two space axes of every other training sample, chosen at random: data for nothing where
+    the law treats both axes alike and the fields are scalars on a square grid."""
     pushforward: bool = False
     """With several target frames: take the loss, and gradients, of the last one only (Brandstetter 2022)."""
     rollout_steps: int = 0

@@ -136,7 +136,9 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
         fit_normalizer(model.normalizer, train, increment=config.predict == "increment")
     if run and main:
         run.create(model, config, device, processes)
-    objective: nn.Module = Objective(model.to(device), criterion, channels, config.noise, config.pushforward)
+    objective: nn.Module = Objective(
+        model.to(device), criterion, channels, config.noise, config.pushforward, config.transpose
+    )
     if config.compile:
         objective.compile()
     objective, prepared = accelerator.prepare(objective, make_optimizer(config, model.parameters()))

@@ -1,4 +1,4 @@
-"""From a batch to a loss: one step, unrolled over several frames, pushforward, noise."""
+"""From a batch to a loss: one step, unrolled over several frames, pushforward, noise, augmentation."""
 
 from collections.abc import Callable
 
@@ -25,10 +25,20 @@ class Objective(nn.Module):
             channel over the batch.
         pushforward: take the loss of the last frame only, with gradients through the last step only
             (Brandstetter, Worrall and Welling 2022, section 3.1).
+        transpose: in training, exchange the two space axes of every other sample, chosen at random.
+
+    Raises:
+        ValueError: `transpose` meets fields that are not scalars on a square grid.
     """
 
     def __init__(
-        self, model: nn.Module, loss: Loss, channels: int, noise: float = 0.0, pushforward: bool = False
+        self,
+        model: nn.Module,
+        loss: Loss,
+        channels: int,
+        noise: float = 0.0,
+        pushforward: bool = False,
+        transpose: bool = False,
     ):
         super().__init__()
         self.model = model
@@ -36,9 +46,17 @@ class Objective(nn.Module):
         self.channels = channels
         self.noise = noise
         self.pushforward = pushforward
+        self.transpose = transpose
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the loss (training) or the prediction of `y` (evaluation)."""
+        if self.training and self.transpose:
+            if x.ndim != 4 or x.shape[2] != x.shape[3]:
+                raise ValueError(
+                    f"transpose=True exchanges two space axes of equal size, got inputs of shape {tuple(x.shape)}"
+                )
+            chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+            x, y = torch.where(chosen, x.mT, x), torch.where(chosen, y.mT, y)
         if self.training and self.noise > 0:
             spread = x.std((0, *range(2, x.ndim)), keepdim=True)
             x = x + self.noise * spread * torch.randn_like(x)
