@@ -51,7 +51,7 @@ def zero_mode(slots: Sequence[Slot]) -> int:
 def apply(basis: Tensor, x: Tensor) -> Tensor:
     """Apply the matrix of the last axis: `(..., size, channel)`."""
     y = _product(basis, x.reshape(-1, *x.shape[-2:]))
-    return y.view(*x.shape[:-2], len(basis), x.shape[-1])
+    return y.view(*x.shape[:-2], basis.shape[0], x.shape[-1])
 
 
 def contract(x: Tensor, bases: Sequence[Tensor]) -> Tensor:
@@ -71,11 +71,11 @@ def expand(z: Tensor, bases: Sequence[Tensor], size: int) -> Tensor:
 
     `size` is that of the last axis, twice its modes.
     """
-    batch, channels = len(z), z.shape[-1]
+    batch, channels = z.shape[0], z.shape[-1]
     grid: list[int] = []
     for basis in bases:
         z = _product(basis, z.reshape(batch * math.prod(grid), basis.shape[1], -1))
-        grid.append(len(basis) // 2)
+        grid.append(basis.shape[0] // 2)
     return z.view(batch, *grid, size, channels)
 
 
@@ -90,7 +90,7 @@ def spread(y: Tensor) -> Tensor:
 
 
 def _product(basis: Tensor, x: Tensor) -> Tensor:
-    return bmm(basis.expand(len(x), -1, -1), x)
+    return bmm(basis.expand(x.shape[0], -1, -1), x)
 
 
 def matrices(kind: str, grid: Sequence[int], slots: Sequence[Slot], like: Tensor) -> list[Tensor]:

@@ -43,7 +43,7 @@ def bmm(a: Tensor, b: Tensor) -> Tensor:
     """Return the batched product, in used memory where no graph is recorded."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return torch.bmm(a, b)
-    return torch.bmm(a, b, out=empty((len(a), a.shape[1], b.shape[2]), a))
+    return torch.bmm(a, b, out=empty((a.shape[0], a.shape[1], b.shape[2]), a))
 
 
 def packed(x: Tensor) -> Tensor:

@@ -53,7 +53,8 @@ class Objective(nn.Module):
         if self.training and self.transpose:
             if x.ndim != 4 or x.shape[2] != x.shape[3]:
                 raise ValueError(
-                    f"transpose=True exchanges two space axes of equal size, got inputs of shape {tuple(x.shape)}"
+                    "transpose=True exchanges two space axes of equal size, got inputs of shape "
+                    f"{tuple(x.shape)}"
                 )
             chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
             x, y = torch.where(chosen, x.mT, x), torch.where(chosen, y.mT, y)
