@@ -120,7 +120,11 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def _readable(options: dict) -> str:
+    return ", ".join(f"{name}={getattr(value, '__name__', value)}" for name, value in options.items())
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=_readable)
 def test_every_option_trains_every_parameter(options):
     model = small(**options)
     x = torch.randn(2, 2, 9, 8, dtype=torch.complex64 if options.get("complex_data") else torch.float32)
@@ -135,7 +139,7 @@ def test_every_option_trains_every_parameter(options):
     assert not still
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=_readable)
 def test_config_rebuilds_the_same_function(options):
     import json
 
