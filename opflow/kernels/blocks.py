@@ -7,14 +7,14 @@ from torch import Tensor
 
 # Bytes of one temporary of a block. The half dozen alive at a time should stay in the last-level cache and
 # be recycled by the allocator; far smaller blocks pay more for dispatch and for waking threads.
-_BLOCK_BYTES = 1 << 21
+_BLOCK_BYTES = 1 << 22
 
 
 def blocks(batch: int, rows: int, row_bytes: int) -> Iterator[tuple[slice, slice]]:
     """Yield (samples, rows): several whole samples, or some rows of one sample when samples are large.
 
     Example:
-        >>> [(b.start, b.stop, r.start, r.stop) for b, r in blocks(2, rows=4, row_bytes=1 << 20)]
+        >>> [(b.start, b.stop, r.start, r.stop) for b, r in blocks(2, rows=4, row_bytes=1 << 21)]
         [(0, 1, 0, 2), (0, 1, 2, 4), (1, 2, 0, 2), (1, 2, 2, 4)]
     """
     samples = _BLOCK_BYTES // (row_bytes * rows)

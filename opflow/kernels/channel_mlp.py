@@ -35,8 +35,10 @@ class _ChannelMLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor):
         out = empty((len(x), len(w2)), x)
-        for _, p in blocks(1, len(x), len(w1) * x.element_size()):
-            h = torch.addmm(b1, x[p], w1.T, out=empty((len(x[p]), len(w1)), x))
+        parts = list(blocks(1, len(x), len(w1) * x.element_size()))
+        hidden = empty((len(x[parts[0][1]]), len(w1)), x)
+        for _, p in parts:
+            h = torch.addmm(b1, x[p], w1.T, out=hidden[: len(x[p])])
             torch.addmm(b2, torch.ops.aten.gelu.out(h, out=h), w2.T, out=out[p])
         ctx.save_for_backward(x, w1, b1, w2, b2)
         return out
@@ -52,9 +54,11 @@ class _ChannelMLP(torch.autograd.Function):
         grad = grad.contiguous()
         grad_x = empty(x.shape, x) if ctx.needs_input_grad[0] else None
         g_w1, g_b1, g_w2, g_b2 = (torch.zeros_like(t) for t in (w1, b1, w2, b2))
-        for _, p in blocks(1, len(x), len(w1) * x.element_size()):
-            h = torch.addmm(b1, x[p], w1.T, out=empty((len(x[p]), len(w1)), x))
-            g = torch.ops.aten.gelu.out(h, out=empty((len(x[p]), len(w1)), x))
+        parts = list(blocks(1, len(x), len(w1) * x.element_size()))
+        hidden, active = (empty((len(x[parts[0][1]]), len(w1)), x) for _ in range(2))
+        for _, p in parts:
+            h = torch.addmm(b1, x[p], w1.T, out=hidden[: len(x[p])])
+            g = torch.ops.aten.gelu.out(h, out=active[: len(x[p])])
             g_w2 += matrix_gradient(grad[p], g)
             g_b2 += grad[p].sum(0)
             gh = torch.mm(grad[p], w2, out=g)

@@ -104,25 +104,34 @@ def _forward(slots, last: bool, u, weight, bias, skip, w1, b1, w2, b2, gate, *, 
     *firsts, basis = dft.matrices("synthesise", u.shape[1:-1], slots, u)
     t = dft.expand(dft.spread(y), firsts, 2 * slots[-1][1])
     b2_row, gate_row = (t.repeat(u[0, 0].numel() // channels) for t in (b2, gate))
-    for b, r in blocks(batch, rows, u[0, 0].numel() * u.element_size()):
+    parts = list(blocks(batch, rows, u[0, 0].numel() * u.element_size()))
+    n = _most_points(parts, u)
+    a, z, h, o = (empty((n, size), u) for size in (channels, channels, len(b1), channels))
+    for b, r in parts:
         ub, ob = u[b, r].view(-1, channels), out[b, r].view(-1, channels)
         n = len(ub)
-        a = empty((n, channels), u) if kept is None else kept[b, r].view(-1, channels)
+        ab = a[:n] if kept is None else kept[b, r].view(-1, channels)
         tb = t[b, r].view(-1, *t.shape[-2:])
-        torch.bmm(basis.expand(len(tb), -1, -1), tb, out=a.view(len(tb), len(basis), channels))
-        z = a.addmm_(ub, skip.T)
-        if not last:
-            z = _gelu(a, out=empty((n, channels), u))
-        h = torch.addmm(b1, z, w1.T, out=empty((n, len(b1)), u))
-        o = _gated(ub, b2_row, gate_row).addmm_(_gelu(h, out=h), w2.T)
-        ob.copy_(o) if last else _gelu(o, out=ob)
+        torch.bmm(basis.expand(len(tb), -1, -1), tb, out=ab.view(len(tb), len(basis), channels))
+        ab.addmm_(ub, skip.T)
+        zb = ab if last else _gelu(ab, out=z[:n])
+        hb = torch.addmm(b1, zb, w1.T, out=h[:n])
+        result = _gated(ub, b2_row, gate_row, out=o[:n]).addmm_(_gelu(hb, out=hb), w2.T)
+        ob.copy_(result) if last else _gelu(result, out=ob)
     return spectrum
 
 
-def _gated(ub: Tensor, b2_row: Tensor, gate_row: Tensor) -> Tensor:
+def _most_points(parts: Sequence[tuple[slice, slice]], u: Tensor) -> int:
+    """Return the points of the largest block, the first."""
+    b, r = parts[0]
+    return u[b, r, ..., 0].numel()
+
+
+def _gated(ub: Tensor, b2_row: Tensor, gate_row: Tensor, out: Tensor) -> Tensor:
     """Return b2 + g u; rows of points at a time, for short rows of channels are slow to broadcast over."""
-    rows = ub.view(-1, len(gate_row))
-    return torch.addcmul(b2_row, rows, gate_row, out=empty(rows.shape, ub)).view_as(ub)
+    shape = -1, len(gate_row)
+    torch.addcmul(b2_row, ub.view(shape), gate_row, out=out.view(shape))
+    return out
 
 
 class _FNOLayer(torch.autograd.Function):
@@ -153,15 +162,18 @@ class _FNOLayer(torch.autograd.Function):
         (kept, spectrum), ctx.kept = ctx.kept, None
         grad_t = empty((*u.shape[:-2], basis.shape[1], channels), u)
         g_skip, g_w1, g_b1, g_w2, g_b2, g_gate = (torch.zeros_like(t) for t in (skip, w1, b1, w2, b2, gate))
-        for b, r in blocks(batch, rows, u[0, 0].numel() * u.element_size()):
+        parts = list(blocks(batch, rows, u[0, 0].numel() * u.element_size()))
+        n = _most_points(parts, u)
+        sizes = (channels, len(b1), len(b1), channels, channels)
+        memory = [empty((n, size), u) for size in sizes]
+        for b, r in parts:
             ub, a, go = (t[b, r].view(-1, channels) for t in (u, kept, grad))
-            n = len(ub)
-            z = a if last else _gelu(a, out=empty((n, channels), u))
-            h = torch.addmm(b1, z, w1.T, out=empty((n, len(b1)), u))
-            g = _gelu(h, out=empty((n, len(b1)), u))
-            product = empty((n, channels), u)
+            z, h, g, o, product = (t[: len(ub)] for t in memory)
+            z = a if last else _gelu(a, out=z)
+            h = torch.addmm(b1, z, w1.T, out=h)
+            g = _gelu(h, out=g)
             if not last:
-                o = _gated(ub, b2_row, gate_row).addmm_(g, w2.T)
+                o = _gated(ub, b2_row, gate_row, out=o).addmm_(g, w2.T)
                 go = _gelu_backward(go, o, grad_input=o)
             g_w2 += matrix_gradient(go, g)
             g_b2 += go.sum(0)
