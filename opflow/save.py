@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from opflow.operators.base import Operator
 
-_PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")  # suffixes that are refused
 
 
 def save_pretrained(model: "Operator", folder: str | PathLike, metadata: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ def load(folder: str | PathLike) -> "Operator":
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
     if pickles:
         raise ValueError(
             f"{folder} holds {', '.join(pickles)}, a pickle, which can run code when it is read; opflow "

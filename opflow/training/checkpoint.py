@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from opflow.save import write_atomically
+from opflow.save import PICKLES, write_atomically
 from opflow.training.optim import EMA
-
-PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Any = None) -> None:
