@@ -4,9 +4,9 @@ A spectral layer keeps m of n modes per axis. Forming only those with a dense ma
 point at the speed of a GEMM, where an FFT computes all n modes, moves them twice (shifts) and throws most
 away. A real product also exports; complex FFTs do not convert to ONNX.
 
-Fields are `(batch, *space, channel)`, spectra `(modes, 2, batch, channel)` with real and imaginary part on
-the second axis. In between the pair of parts sits directly in front of the modes, so that the transform of
-the next axis is again one product on a view:
+Fields are `(batch, *space, channel)`, spectra `(batch, 2, modes, channel)` with real and imaginary part on
+the second axis. In between, too, the pair of parts sits directly in front of the modes, so that the transform
+of the next axis is again one product on a view:
 
     (..., n1, n2, c) --last axis--> (..., n1, 2, m2 c) = (..., 2 n1, m2 c) --next axis--> (..., 2 m1, m2 c)
 
@@ -20,7 +20,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from opflow.kernels.memory import bmm, packed
+from opflow.kernels.backend import runs_compiled
+from opflow.kernels.memory import empty
 
 Slot = tuple[int, int]
 
@@ -28,7 +29,7 @@ Slot = tuple[int, int]
 def analyse(x: Tensor, slots: Sequence[Slot]) -> Tensor:
     r"""Return :math:`X_k = \frac1n \sum_j x_j e^{-2\pi i jk/n}` for the modes in `slots`."""
     *firsts, last = matrices("analyse", x.shape[1:-1], slots, x)
-    return gather(contract(apply(last, x), firsts))
+    return contract(apply(last, x), firsts)
 
 
 def synthesise(y: Tensor, slots: Sequence[Slot], grid: Sequence[int]) -> Tensor:
@@ -37,7 +38,7 @@ def synthesise(y: Tensor, slots: Sequence[Slot], grid: Sequence[int]) -> Tensor:
     Modes :math:`0 < k < n/2` of the last axis stand for their conjugates too and count twice.
     """
     *firsts, last = matrices("synthesise", grid, slots, y)
-    return apply(last, expand(spread(y), firsts, 2 * slots[-1][1]))
+    return apply(last, expand(y, firsts, 2 * slots[-1][1]))
 
 
 def zero_mode(slots: Sequence[Slot]) -> int:
@@ -79,18 +80,12 @@ def expand(z: Tensor, bases: Sequence[Tensor], size: int) -> Tensor:
     return z.view(batch, *grid, size, channels)
 
 
-def gather(z: Tensor) -> Tensor:
-    """Bring `(batch, 2, modes, channel)` to `(modes, 2, batch, channel)`."""
-    return packed(z.permute(2, 1, 0, 3))
-
-
-def spread(y: Tensor) -> Tensor:
-    """Bring `(modes, 2, batch, channel)` to `(batch, 2, modes, channel)`."""
-    return packed(y.permute(2, 1, 0, 3))
-
-
 def _product(basis: Tensor, x: Tensor) -> Tensor:
-    return bmm(basis.expand(x.shape[0], -1, -1), x)
+    if runs_compiled(x) and not torch.is_grad_enabled():
+        from opflow.kernels.cpu.products import bmm
+
+        return bmm(basis, x.contiguous(), out=empty((len(x), len(basis), x.shape[-1]), x))
+    return torch.bmm(basis.expand(len(x), -1, -1), x)
 
 
 def matrices(kind: str, grid: Sequence[int], slots: Sequence[Slot], like: Tensor) -> list[Tensor]:

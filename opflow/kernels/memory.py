@@ -39,20 +39,6 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
     return torch.from_numpy(lent).view(like.dtype).view(shape)
 
 
-def bmm(a: Tensor, b: Tensor) -> Tensor:
-    """Return the batched product, in used memory where no graph is recorded."""
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return torch.bmm(a, b)
-    return torch.bmm(a, b, out=empty((a.shape[0], a.shape[1], b.shape[2]), a))
-
-
-def packed(x: Tensor) -> Tensor:
-    """Return `x.contiguous()`, in used memory where no graph is recorded."""
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return x.contiguous()
-    return empty(x.shape, x).copy_(x)
-
-
 def _give_back(block: np.ndarray) -> None:
     if sum(size * len(blocks) for size, blocks in _idle.items()) + block.nbytes > _MOST_IDLE:
         _idle.clear()  # other sizes than those in use now

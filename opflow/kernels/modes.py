@@ -3,24 +3,18 @@
 import torch
 from torch import Tensor
 
-from opflow.kernels.memory import bmm
+from opflow.kernels.backend import runs_compiled
+from opflow.kernels.memory import empty
 
 
 def multiply_modes(x: Tensor, weight: Tensor) -> Tensor:
-    """Multiply `(modes, 2, batch, in)` by `(modes, in, 2, out)`: `(modes, 2, batch, out)`.
+    """Multiply `(batch, 2, modes, in)` by `(modes, in, 2, out)`: `(batch, 2, modes, out)`."""
+    if runs_compiled(x) and not torch.is_grad_enabled():
+        from opflow.kernels.cpu.products import multiply_modes as compiled
 
-    One real batched product holds the four of a complex one.
-    """
-    modes, _, batch, _ = x.shape
-    z = bmm(x.flatten(1, 2), weight.flatten(2)).view(modes, 2, batch, 2, -1)
-    return torch.stack([z[:, 0, :, 0] - z[:, 1, :, 1], z[:, 0, :, 1] + z[:, 1, :, 0]], 1)
-
-
-def multiply_modes_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients of `multiply_modes` with respect to x and weight."""
-    real, imag = grad.unbind(1)  # (modes, batch, out)
-    z = torch.stack([torch.stack([real, imag], 2), torch.stack([imag, -real], 2)], 1)
-    z = z.flatten(3).flatten(1, 2)  # (modes, 2 batch, 2 out)
-    grad_x = bmm(z, weight.flatten(2).mT).view_as(x)
-    grad_weight = bmm(x.flatten(1, 2).mT, z).view_as(weight)
-    return grad_x, grad_weight
+        return compiled(x.contiguous(), weight.contiguous(), out=empty((*x.shape[:3], weight.shape[3]), x))
+    # One real batched product holds the four of a complex one.
+    z = torch.bmm(x.permute(2, 1, 0, 3).flatten(1, 2), weight.flatten(2))
+    z = z.view(len(z), 2, len(x), 2, -1)
+    y = torch.stack([z[:, 0, :, 0] - z[:, 1, :, 1], z[:, 0, :, 1] + z[:, 1, :, 0]])
+    return y.permute(2, 0, 1, 3)

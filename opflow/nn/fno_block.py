@@ -65,17 +65,14 @@ class FNOBlock(nn.Module):
             and conv.bias is not None
         )
 
-    def forward(self, u: Tensor, out_grid: Sequence[int] | None = None, inplace: bool = False) -> Tensor:
-        """Map `(batch, channel, *space)` to `(batch, channel, *out_grid)`.
-
-        `inplace` allows the result to take the place of `u` when no gradient is asked for.
-        """
+    def forward(self, u: Tensor, out_grid: Sequence[int] | None = None) -> Tensor:
+        """Map `(batch, channel, *space)` to `(batch, channel, *out_grid)`."""
         grid = tuple(u.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
         if self._fused and out_grid == grid:
             slots = self.conv.slots_on(grid, grid)
             if self.conv.uses_products(slots):
-                return self._forward_fused(u, slots, inplace)
+                return self._forward_fused(u, slots)
         before, after = self.norms
         if self.preactivation:
             u = before(self.activation(u))
@@ -97,7 +94,7 @@ class FNOBlock(nn.Module):
         z = after(z)
         return z if self.last else self.activation(z)
 
-    def _forward_fused(self, u: Tensor, slots: Sequence[Slot], inplace: bool) -> Tensor:
+    def _forward_fused(self, u: Tensor, slots: Sequence[Slot]) -> Tensor:
         assert (
             isinstance(self.skip, ChannelLinear)
             and isinstance(self.mlp_skip, SoftGate)
@@ -117,7 +114,6 @@ class FNOBlock(nn.Module):
             self.mlp_skip.weight,
             slots=slots,
             last=self.last,
-            inplace=inplace,
         )
         return u.movedim(-1, 1)
 

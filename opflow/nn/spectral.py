@@ -105,7 +105,7 @@ class SpectralConv(nn.Module):
         analyse, synthesise = self._transforms(slots)
         y = self._multiply(analyse(x.movedim(1, -1), slots), self.weights(slots))
         if self.bias is not None:
-            y[dft.zero_mode(slots), 0] += self.bias
+            y[:, 0, dft.zero_mode(slots)] += self.bias
         return synthesise(y, slots, out_grid).movedim(-1, 1)
 
     def slots_on(self, grid: Sequence[int], out_grid: Sequence[int]) -> list[Slot]:
@@ -159,7 +159,7 @@ class SpectralConv(nn.Module):
     def _multiply(self, x: Tensor, weight: Tensor) -> Tensor:
         if not self.separable:
             return multiply_modes(x, weight)
-        (real, imag), (w_real, w_imag) = x.unbind(1), weight[:, :, None].unbind(1)
+        (real, imag), (w_real, w_imag) = x.unbind(1), weight.unbind(1)
         return torch.stack([real * w_real - imag * w_imag, real * w_imag + imag * w_real], 1)
 
 
@@ -198,13 +198,13 @@ def _analyse_by_fft(x: Tensor, slots: Sequence[Slot]) -> Tensor:
     spectrum = transform(x, dim=axes, norm="forward")
     for axis, slot in zip(axes, slots):
         spectrum = spectrum.index_select(axis, _positions(slot, x.shape[axis], x.device))
-    return torch.view_as_real(spectrum.movedim(0, -2)).flatten(0, -4).movedim(-1, 1)
+    return torch.view_as_real(spectrum.flatten(1, -2)).movedim(-1, 1)
 
 
 def _synthesise_by_fft(y: Tensor, slots: Sequence[Slot], grid: Sequence[int], complex_data: bool) -> Tensor:
     """Do the work of `dft.synthesise` by FFT."""
-    spectrum = torch.view_as_complex(y.movedim(1, -1).contiguous())  # (modes, batch, channel)
-    spectrum = spectrum.unflatten(0, [count for _, count in slots]).movedim(-2, 0)
+    spectrum = torch.view_as_complex(y.movedim(1, -1).contiguous())  # (batch, modes, channel)
+    spectrum = spectrum.unflatten(1, [count for _, count in slots])
     for axis, (slot, n) in enumerate(zip(slots, grid), start=1):
         size = n // 2 + 1 if axis == len(grid) and not complex_data else n
         full = spectrum.new_zeros(*spectrum.shape[:axis], size, *spectrum.shape[axis + 1 :])

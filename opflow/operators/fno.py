@@ -6,7 +6,6 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from torch.utils.checkpoint import checkpoint
 
 from opflow.nn.activations import ACTIVATIONS, SplitActivation, activation_name
 from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP
@@ -111,7 +110,6 @@ class FNO(Operator):
         self.scaling = _per_layer(resolution_scaling_factor, n_layers, n_dim)
         self.padding = _per_axis(domain_padding or 0.0, n_dim)
         self.positional_embedding = positional_embedding
-        self.checkpoint_activations = False
 
         activation, gelu = ACTIVATIONS[non_linearity], ACTIVATIONS["gelu"]
         if complex_data:
@@ -174,10 +172,7 @@ class FNO(Operator):
             if out_grid is not None and layer == len(self.blocks) - 1:
                 inner = tuple(out_grid)
             grid = tuple(n + 2 * _scaled(n, p) for p, n in zip(self.padding, inner))
-            if self.checkpoint_activations and self.training:
-                u = checkpoint(block, u, grid, use_reentrant=False)
-            else:
-                u = block(u, grid, inplace=True)
+            u = block(u, grid)
         if any(self.padding):
             for axis, (n, p) in enumerate(zip(inner, self.padding), start=2):
                 u = u.narrow(axis, _scaled(n, p), n)

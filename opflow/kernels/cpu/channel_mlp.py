@@ -1,0 +1,91 @@
+"""Two channel-wise linear maps with a GELU between them, one tile of points at a time."""
+
+from math import ceil
+
+import numpy as np
+import torch
+from numba.np.unsafe.ndarray import to_fixed_tuple
+from torch import Tensor
+
+from opflow.kernels.cpu.gelu import gelu, gelu_in_place, slope_times
+from opflow.kernels.cpu.gemm import multiply
+from opflow.kernels.cpu.team import address, arguments_of, compiled, keep, next_item, run
+
+_TILE = 64  # points, so that their hidden layer stays in the first or second cache
+_ITEM = 16 * _TILE
+_SUMS = 32  # at most: partial gradients of the weights, added in one order on any number of threads
+
+
+def forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, out: Tensor) -> None:
+    """Write the layer of `(points, c)` to `out`, `(points, c_out)`; all contiguous."""
+    points, n_in = x.shape
+    tensors = (x, w1.T.contiguous(), b1, w2.T.contiguous(), b2, out)
+    sizes = (points, n_in, len(w1), len(w2))
+    run(_forward, ceil(points / _ITEM), (*sizes, *(t.data_ptr() for t in tensors)))
+
+
+@compiled
+def _forward(memory):
+    points, n_in, hidden, n_out, x, w1, b1, w2, b2, out = to_fixed_tuple(arguments_of(memory), 10)
+    tile = np.empty(_TILE * hidden, np.float32)
+    h = address(tile)
+    item = next_item(memory)
+    while item >= 0:
+        end = min(points, (item + 1) * _ITEM)
+        for first in range(item * _ITEM, end, _TILE):
+            m = min(_TILE, end - first)
+            y = out + 4 * first * n_out
+            multiply(h, hidden, x + 4 * first * n_in, n_in, 1, w1, hidden, m, hidden, n_in, b1, 0)
+            gelu_in_place(h, m * hidden)
+            multiply(y, n_out, h, hidden, 1, w2, n_out, m, n_out, hidden, b2, 0)
+        item = next_item(memory)
+    keep(tile)
+
+
+def backward(
+    grad: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, grad_x: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Write the gradient of x to `grad_x`, when given, and return those of w1, b1, w2 and b2."""
+    points, n_in = x.shape
+    hidden, n_out = len(w1), len(w2)
+    item = max(_ITEM, _TILE * ceil(points / (_TILE * _SUMS)))
+    items = ceil(points / item)
+    shapes = ((hidden, n_in), (hidden,), (n_out, hidden), (n_out,))
+    sums = [x.new_zeros(items, *shape) for shape in shapes]
+    tensors = (grad, x, w1.T.contiguous(), w1, b1, w2, *sums)
+    addresses = [t.data_ptr() for t in tensors]
+    into = 0 if grad_x is None else grad_x.data_ptr()
+    run(_backward, items, (item, points, n_in, hidden, n_out, *addresses, into))
+    return tuple(s.sum(0) for s in sums)  # pyright: ignore[reportReturnType]
+
+
+@compiled
+def _backward(memory):
+    size, points, n_in, hidden, n_out, grad, x, w1_t, w1, b1, w2, g_w1, g_b1, g_w2, g_b2, grad_x = (
+        to_fixed_tuple(arguments_of(memory), 16)
+    )
+    tile = np.empty((3, _TILE * hidden), np.float32)
+    h, active, gh = address(tile[0]), address(tile[1]), address(tile[2])
+    row = np.ones(_TILE, np.float32)
+    ones = address(row)
+    item = next_item(memory)
+    while item >= 0:
+        into_w1, into_b1 = g_w1 + 4 * item * hidden * n_in, g_b1 + 4 * item * hidden
+        into_w2, into_b2 = g_w2 + 4 * item * n_out * hidden, g_b2 + 4 * item * n_out
+        end = min(points, (item + 1) * size)
+        for first in range(item * size, end, _TILE):
+            m = min(_TILE, end - first)
+            xt, gt = x + 4 * first * n_in, grad + 4 * first * n_out
+            multiply(h, hidden, xt, n_in, 1, w1_t, hidden, m, hidden, n_in, b1, 0)
+            gelu(h, active, m * hidden)
+            multiply(into_w2, hidden, gt, 1, n_out, active, hidden, n_out, hidden, m, into_w2, hidden)
+            multiply(into_b2, n_out, ones, m, 1, gt, n_out, 1, n_out, m, into_b2, n_out)
+            multiply(gh, hidden, gt, n_out, 1, w2, hidden, m, hidden, n_out, 0, 0)
+            slope_times(h, gh, m * hidden)  # h is now the gradient before the activation
+            multiply(into_w1, n_in, h, 1, hidden, xt, n_in, hidden, n_in, m, into_w1, n_in)
+            multiply(into_b1, hidden, ones, m, 1, h, hidden, 1, hidden, m, into_b1, hidden)
+            if grad_x:
+                multiply(grad_x + 4 * first * n_in, n_in, h, hidden, 1, w1, n_in, m, n_in, hidden, 0, 0)
+        item = next_item(memory)
+    keep(tile)
+    keep(row)

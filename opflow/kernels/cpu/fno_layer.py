@@ -1,0 +1,165 @@
+"""The pointwise part of a Fourier layer, and the last axis of its inverse transform, line by line.
+
+Along a line of the last axis everything behind the spectrum happens to one tile of points in a core's cache:
+only u, the transformed spectrum and the results come from memory and go there.
+"""
+
+from math import ceil
+
+import numpy as np
+from numba.np.unsafe.ndarray import to_fixed_tuple
+from torch import Tensor
+
+from opflow.kernels.cpu.gelu import gelu, gelu_in_place, slope_times
+from opflow.kernels.cpu.gemm import multiply
+from opflow.kernels.cpu.team import address, arguments_of, compiled, keep, next_item, run
+from opflow.kernels.cpu.vectors import add_times, copy, times
+
+_TILE = 64  # points
+_LINES = 8  # of an item
+_SUMS = 32  # at most: partial gradients of the weights, added in one order on any number of threads
+
+
+def forward(
+    u: Tensor,
+    t: Tensor,
+    basis: Tensor,
+    skip: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    gate: Tensor,
+    *,
+    last: bool,
+    out: Tensor,
+    kept: Tensor | None,
+) -> None:
+    """Write the layer to `out`, which may be u, and its inner field a to `kept`.
+
+    Shapes:
+        u, out and kept `(lines, points, c)`, t `(lines, k, c)`, basis `(points, k)`, skip `(c, c)`,
+        w1 `(h, c)`, w2 `(c, h)`; contiguous.
+    """
+    lines, points, channels = u.shape
+    sizes = (lines, points, channels, len(b1), basis.shape[1], int(last))
+    weights = (skip.T.contiguous(), w1.T.contiguous(), b1, w2.T.contiguous(), b2, gate.repeat(_TILE))
+    addresses = [x.data_ptr() for x in (u, t, basis, *weights, out)]
+    run(_forward, ceil(lines / _LINES), (*sizes, *addresses, 0 if kept is None else kept.data_ptr()))
+
+
+@compiled
+def _forward(memory):
+    lines, points, c, hidden, modes, last, u, t, basis, skip, w1, b1, w2, b2, gates, out, kept = (
+        to_fixed_tuple(arguments_of(memory), 17)
+    )
+    tile = np.empty((3, _TILE * max(c, hidden)), np.float32)
+    z, h, o = address(tile[0]), address(tile[1]), address(tile[2])
+    item = next_item(memory)
+    while item >= 0:
+        for line in range(item * _LINES, min(lines, (item + 1) * _LINES)):
+            for first in range(0, points, _TILE):
+                m = min(_TILE, points - first)
+                at = 4 * (line * points + first) * c
+                a = kept + at if kept else o
+                row = basis + 4 * first * modes
+                multiply(a, c, row, modes, 1, t + 4 * line * modes * c, c, m, c, modes, 0, 0)
+                multiply(a, c, u + at, c, 1, skip, c, m, c, c, a, c)
+                if not last:
+                    gelu(a, z, m * c)
+                multiply(h, hidden, a if last else z, c, 1, w1, hidden, m, hidden, c, b1, 0)
+                gelu_in_place(h, m * hidden)
+                multiply(o, c, h, hidden, 1, w2, c, m, c, hidden, b2, 0)
+                add_times(u + at, gates, o, m * c)
+                if last:
+                    copy(o, out + at, m * c)
+                else:
+                    gelu(o, out + at, m * c)
+        item = next_item(memory)
+    keep(tile)
+
+
+def backward(
+    grad: Tensor,
+    u: Tensor,
+    a: Tensor,
+    basis: Tensor,
+    skip: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    gate: Tensor,
+    *,
+    last: bool,
+    grad_t: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Write the gradient of t to `grad_t` and that of u, but for what t passes on, over a.
+
+    Returns the gradients of skip, w1, b1, w2, b2 and gate.
+    """
+    lines, points, channels = u.shape
+    hidden, modes = len(b1), basis.shape[1]
+    size = max(_LINES, ceil(lines / _SUMS))
+    items = ceil(lines / size)
+    sums = [u.new_zeros(items, *w.shape) for w in (skip, w1, b1, w2, b2, gate)]
+    weights = (skip, w1.T.contiguous(), w1, b1, w2.T.contiguous(), w2, b2, gate.repeat(_TILE))
+    sizes = (size, lines, points, channels, hidden, modes, int(last))
+    run(_backward, items, (*sizes, *(x.data_ptr() for x in (grad, u, a, basis, *weights, grad_t, *sums))))
+    return tuple(s.sum(0) for s in sums)  # pyright: ignore[reportReturnType]
+
+
+@compiled
+def _backward(memory):
+    values = to_fixed_tuple(arguments_of(memory), 26)
+    size, lines, points, c, hidden, modes, last, grad, u, inner, basis = values[:11]
+    skip, w1_t, w1, b1, w2_t, w2, b2, gates, grad_t = values[11:20]
+    g_skip, g_w1, g_b1, g_w2, g_b2, g_gate = values[20:]
+    tile = np.empty((6, _TILE * max(c, hidden)), np.float32)
+    z, h, active = address(tile[0]), address(tile[1]), address(tile[2])
+    o, ga, product = address(tile[3]), address(tile[4]), address(tile[5])
+    row_of_ones = np.ones(_TILE, np.float32)
+    ones = address(row_of_ones)
+    item = next_item(memory)
+    while item >= 0:
+        into_skip, into_gate = g_skip + 4 * item * c * c, g_gate + 4 * item * c
+        into_w1, into_b1 = g_w1 + 4 * item * hidden * c, g_b1 + 4 * item * hidden
+        into_w2, into_b2 = g_w2 + 4 * item * c * hidden, g_b2 + 4 * item * c
+        for line in range(item * size, min(lines, (item + 1) * size)):
+            for first in range(0, points, _TILE):
+                m = min(_TILE, points - first)
+                at = 4 * (line * points + first) * c
+                a, x = inner + at, u + at
+                if last:
+                    copy(a, z, m * c)
+                    copy(grad + at, o, m * c)
+                else:
+                    gelu(a, z, m * c)
+                multiply(h, hidden, z, c, 1, w1_t, hidden, m, hidden, c, b1, 0)
+                gelu(h, active, m * hidden)
+                if not last:
+                    multiply(o, c, active, hidden, 1, w2_t, c, m, c, hidden, b2, 0)
+                    add_times(x, gates, o, m * c)
+                    slope_times(o, grad + at, m * c)
+                # o is now the gradient before the last activation
+                multiply(into_w2, hidden, o, 1, c, active, hidden, c, hidden, m, into_w2, hidden)
+                multiply(into_b2, c, ones, m, 1, o, c, 1, c, m, into_b2, c)
+                times(o, x, product, m * c)
+                multiply(into_gate, c, ones, m, 1, product, c, 1, c, m, into_gate, c)
+                multiply(active, hidden, o, c, 1, w2, hidden, m, hidden, c, 0, 0)
+                slope_times(h, active, m * hidden)  # the gradient before the inner activation
+                multiply(into_w1, c, h, 1, hidden, z, c, hidden, c, m, into_w1, c)
+                multiply(into_b1, hidden, ones, m, 1, h, hidden, 1, hidden, m, into_b1, hidden)
+                multiply(ga, c, h, hidden, 1, w1, c, m, c, hidden, 0, 0)
+                if not last:
+                    copy(a, z, m * c)
+                    slope_times(z, ga, m * c)
+                g = ga if last else z  # the gradient of a
+                multiply(into_skip, c, g, 1, c, x, c, c, c, m, into_skip, c)
+                times(o, gates, a, m * c)
+                multiply(a, c, g, c, 1, skip, c, m, c, c, a, c)
+                into_t, row = grad_t + 4 * line * modes * c, basis + 4 * first * modes
+                multiply(into_t, c, row, 1, modes, g, c, modes, c, m, into_t if first else 0, c)
+        item = next_item(memory)
+    keep(tile)
+    keep(row_of_ones)
