@@ -7,9 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from opflow import FNO, build
-from opflow.kernels import blocks, dft
-from opflow.kernels.channel_mlp import channel_mlp, channel_mlp_reference
-from opflow.kernels.fno_layer import fno_layer, fno_layer_reference
+from opflow.kernels import dft
 from opflow.nn.channel_mlp import ChannelMLP
 
 SMALL = dict(in_channels=2, out_channels=1, hidden_channels=6, n_layers=2)
@@ -172,20 +170,6 @@ def test_complex_data_with_the_weights_of_a_real_map_is_that_map_on_each_part():
     torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{}, {"norm": "batch_norm"}])
-def test_checkpointed_activations_give_the_same_gradients(options):
-    model = small(**options)
-    x = torch.randn(2, 2, 8, 9)
-    grads = []
-    for flag in (False, True):
-        model.checkpoint_activations = flag
-        model.zero_grad()
-        model(x).square().sum().backward()
-        grads.append([p.grad.clone() for p in model.parameters()])
-    for a, b in zip(*grads):
-        torch.testing.assert_close(a, b)
-
-
 def test_derivatives_of_the_whole_model():
     model = small((3, 4), hidden_channels=3, in_channels=1, positional_embedding=None).double()
     x = torch.randn(1, 1, 4, 5, dtype=torch.float64, requires_grad=True)
@@ -193,86 +177,8 @@ def test_derivatives_of_the_whole_model():
     assert torch.autograd.gradgradcheck(model, (x,), nondet_tol=1e-10)
 
 
-# The fused layer against its definition. Memory alignment may change the order of BLAS sums: nondet_tol.
-
-
-def layer_inputs(batch, grid, n_modes, channels=4, hidden=3, dtype=torch.float64):
-    torch.manual_seed(0)
-    slots = [(-(m // 2), m) for m in n_modes[:-1]] + [(0, n_modes[-1] // 2 + 1)]
-    modes = 1
-    for _, count in slots:
-        modes *= count
-    shapes = [(batch, *grid, channels), (modes, channels, 2, channels), (channels,), (channels, channels)]
-    shapes += [(hidden, channels), (hidden,), (channels, hidden), (channels,), (channels,)]
-    return slots, [torch.randn(s, dtype=dtype, requires_grad=True) for s in shapes]
-
-
-@pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize("block_bytes", [1, 3000, 1 << 21])
-@pytest.mark.parametrize(
-    "batch, grid, n_modes",
-    [
-        (1, (9,), (4,)),
-        (3, (7, 10), (4, 6)),
-        (2, (8, 8), (3, 5)),
-        (1, (33, 5), (8, 4)),
-        (2, (5, 6, 7), (2, 4, 6)),
-    ],
-)
-def test_the_fused_layer_is_its_reference(batch, grid, n_modes, last, block_bytes, monkeypatch):
-    monkeypatch.setattr(blocks, "_BLOCK_BYTES", block_bytes)  # from one row a block to everything at once
-    slots, inputs = layer_inputs(batch, grid, n_modes)
-    out = fno_layer(*inputs, slots=slots, last=last)
-    expected = fno_layer_reference(*inputs, slots=slots, last=last)
-    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
-    direction = torch.randn_like(out)
-    grads = torch.autograd.grad(out, inputs, direction)
-    for grad, reference in zip(grads, torch.autograd.grad(expected, inputs, direction)):
-        torch.testing.assert_close(grad, reference, rtol=1e-11, atol=1e-11)
-    with torch.no_grad():
-        torch.testing.assert_close(fno_layer(*inputs, slots=slots, last=last), expected, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize("grid, n_modes", [((5,), (4,)), ((3, 4), (2, 3))])
-def test_first_and_second_derivatives_of_the_fused_layer(grid, n_modes, last):
-    slots, inputs = layer_inputs(1, grid, n_modes, channels=2, hidden=2)
-
-    def layer(*inputs):
-        return fno_layer(*inputs, slots=slots, last=last)
-
-    assert torch.autograd.gradcheck(layer, inputs, nondet_tol=1e-10)
-    assert torch.autograd.gradgradcheck(layer, inputs, nondet_tol=1e-10)
-
-
-@pytest.mark.parametrize("frozen", [[0], [1, 3], [0, 1, 2, 3, 4, 5, 6, 7]])
-def test_the_fused_layer_with_some_inputs_frozen(frozen):
-    slots, inputs = layer_inputs(2, (6, 5), (4, 4))
-    inputs = [t.detach() if i in frozen else t for i, t in enumerate(inputs)]
-    live = [t for t in inputs if t.requires_grad]
-    grads = [torch.autograd.grad(f(*inputs, slots=slots, last=False).sin().sum(), live) for f in
-             (fno_layer, fno_layer_reference)]  # fmt: skip
-    for a, b in zip(*grads):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
-
-
-@pytest.mark.parametrize("block_bytes", [1, 1 << 21])
-def test_the_fused_channel_mlp_is_its_reference(block_bytes, monkeypatch):
-    monkeypatch.setattr(blocks, "_BLOCK_BYTES", block_bytes)
-    torch.manual_seed(0)
-    shapes = [(2, 5, 7, 3), (4, 3), (4,), (2, 4), (2,)]
-    inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
-    out, expected = channel_mlp(*inputs), channel_mlp_reference(*inputs)
-    torch.testing.assert_close(out, expected, rtol=0, atol=1e-13)
-    direction = torch.randn_like(out)
-    for a, b in zip(*(torch.autograd.grad(y, inputs, direction) for y in (out, expected))):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-    assert torch.autograd.gradcheck(channel_mlp, inputs, nondet_tol=1e-10)
-    assert torch.autograd.gradgradcheck(channel_mlp, inputs, nondet_tol=1e-10)
-
-
 def test_the_fused_model_is_the_unfused_one():
-    fused = small((6, 8)).double()
+    fused = small((6, 8))
     plain = small((6, 8)).double()
     plain.load_state_dict(fused.state_dict())
     for block in plain.blocks:
@@ -280,24 +186,22 @@ def test_the_fused_model_is_the_unfused_one():
     for module in plain.modules():
         if isinstance(module, ChannelMLP):
             module.activation = lambda x: F.gelu(x)  # not the function that the fused path looks for
-    x = torch.randn(2, 2, 9, 10).double()
-    torch.testing.assert_close(fused(x), plain(x), rtol=0, atol=1e-12)
-    for model in (fused, plain):
-        model(x).square().sum().backward()
+    x = torch.randn(2, 2, 9, 10)
+    torch.testing.assert_close(fused(x).double(), plain(x.double()), rtol=0, atol=2e-6)
+    fused(x).square().sum().backward()
+    plain(x.double()).square().sum().backward()
     for a, b in zip(fused.parameters(), plain.parameters()):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-10, atol=1e-10)
+        assert (a.grad - b.grad).norm() <= 2e-6 * b.grad.norm()
 
 
 @pytest.mark.parametrize("n", [5, 8, 9])
 def test_analysis_inverts_synthesis_on_resolved_modes(n):
     slots = [(-1, 3), (0, 2)]
-    y = torch.randn(6, 2, 1, 3, dtype=torch.float64)
+    y = torch.randn(1, 2, 6, 3, dtype=torch.float64)
     back = dft.analyse(dft.synthesise(y, slots, (n, n)), slots)
     again = dft.analyse(dft.synthesise(back, slots, (n, n)), slots)
     torch.testing.assert_close(again, back, rtol=0, atol=1e-13)  # a projection: onto Hermitian columns
-    torch.testing.assert_close(
-        back.view(3, 2, 2, 1, 3)[:, 1], y.view(3, 2, 2, 1, 3)[:, 1], rtol=0, atol=1e-13
-    )
+    torch.testing.assert_close(back[:, :, 1::2], y[:, :, 1::2], rtol=0, atol=1e-13)
 
 
 # Compilation.

@@ -60,11 +60,13 @@ def contract(x: Tensor, bases: Sequence[Tensor]) -> Tensor:
 
     From `(batch, *grid, 2 m, channel)` to `(batch, 2, modes, channel)`.
     """
-    batch, *grid, _, channels = x.shape
+    batch, *grid, size, channels = x.shape
+    modes = size // 2
     for basis in reversed(bases):
         grid.pop()
-        x = _product(basis, x.reshape(batch * math.prod(grid), basis.shape[1], -1))
-    return x.view(batch, 2, -1, channels)
+        x = _product(basis, x.reshape(batch * math.prod(grid), basis.shape[1], modes * channels))
+        modes *= basis.shape[0] // 2
+    return x.view(batch, 2, modes, channels)
 
 
 def expand(z: Tensor, bases: Sequence[Tensor], size: int) -> Tensor:
@@ -72,10 +74,11 @@ def expand(z: Tensor, bases: Sequence[Tensor], size: int) -> Tensor:
 
     `size` is that of the last axis, twice its modes.
     """
-    batch, channels = z.shape[0], z.shape[-1]
+    batch, _, modes, channels = z.shape
     grid: list[int] = []
     for basis in bases:
-        z = _product(basis, z.reshape(batch * math.prod(grid), basis.shape[1], -1))
+        modes //= basis.shape[1] // 2
+        z = _product(basis, z.reshape(batch * math.prod(grid), basis.shape[1], modes * channels))
         grid.append(basis.shape[0] // 2)
     return z.view(batch, *grid, size, channels)
 

@@ -62,12 +62,18 @@ def fno_layer(*inputs: Tensor, slots: Sequence[dft.Slot], last: bool) -> Tensor:
 
     Twice differentiable; the second derivative goes through the reference.
     """
-    if not runs_compiled(inputs[0]):
+    if not (runs_compiled(*inputs) and _fit(*inputs)):  # what does not fit, the reference refuses
         return fno_layer_reference(*inputs, slots=slots, last=last)
     inputs = tuple(t.contiguous() for t in inputs)
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
         return _FNOLayer.apply(tuple(slots), last, *inputs)
     return _forward(slots, last, *inputs, kept=None)[0]
+
+
+def _fit(u: Tensor, weight: Tensor, *others: Tensor) -> bool:
+    c, h = u.shape[-1], len(others[2])
+    shapes = [tuple(t.shape) for t in others]
+    return weight.shape[1:] == (c, 2, c) and shapes == [(c,), (c, c), (h, c), (h,), (c, h), (c,), (c,)]
 
 
 def _forward(slots, last: bool, u: Tensor, weight: Tensor, bias: Tensor, *pointwise: Tensor, kept):
@@ -115,9 +121,7 @@ class _FNOLayer(torch.autograd.Function):
         (kept, spectrum), ctx.kept = ctx.kept, None
         *firsts, basis = dft.matrices("synthesise", u.shape[1:-1], slots, u)
         grad_t = empty((*u.shape[:-2], basis.shape[1], u.shape[-1]), u)
-        grads = cpu.backward(
-            grad.contiguous(), _lines(u), kept, basis, *pointwise, last=last, grad_t=grad_t
-        )
+        grads = cpu.backward(grad.contiguous(), _lines(u), kept, basis, *pointwise, last=last, grad_t=grad_t)
         grad_y = dft.contract(grad_t, [m.T for m in firsts])
         grad_spectrum, grad_weight = multiply_modes_backward(grad_y, spectrum, weight)
         # The adjoint of the analysis, added in place to what is there.

@@ -9,7 +9,7 @@ from opflow.kernels.memory import empty
 
 def multiply_modes(x: Tensor, weight: Tensor) -> Tensor:
     """Multiply `(batch, 2, modes, in)` by `(modes, in, 2, out)`: `(batch, 2, modes, out)`."""
-    if runs_compiled(x) and not torch.is_grad_enabled():
+    if runs_compiled(x, weight) and x.shape[2:] == weight.shape[:2] and not torch.is_grad_enabled():
         from opflow.kernels.cpu.products import multiply_modes as compiled
 
         return compiled(x.contiguous(), weight.contiguous(), out=empty((*x.shape[:3], weight.shape[3]), x))

@@ -3,13 +3,13 @@
 from math import ceil
 
 import numpy as np
-import torch
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from torch import Tensor
 
 from opflow.kernels.cpu.gelu import gelu, gelu_in_place, slope_times
 from opflow.kernels.cpu.gemm import multiply
-from opflow.kernels.cpu.team import address, arguments_of, compiled, keep, next_item, run
+from opflow.kernels.cpu.team import address, arguments_of, compiled, keep, next_item, partial_sums, run, total
+from opflow.kernels.cpu.vectors import transpose
 
 _TILE = 64  # points, so that their hidden layer stays in the first or second cache
 _ITEM = 16 * _TILE
@@ -19,7 +19,7 @@ _SUMS = 32  # at most: partial gradients of the weights, added in one order on a
 def forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, out: Tensor) -> None:
     """Write the layer of `(points, c)` to `out`, `(points, c_out)`; all contiguous."""
     points, n_in = x.shape
-    tensors = (x, w1.T.contiguous(), b1, w2.T.contiguous(), b2, out)
+    tensors = (x, w1, b1, w2, b2, out)
     sizes = (points, n_in, len(w1), len(w2))
     run(_forward, ceil(points / _ITEM), (*sizes, *(t.data_ptr() for t in tensors)))
 
@@ -27,51 +27,53 @@ def forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, out: Tens
 @compiled
 def _forward(memory):
     points, n_in, hidden, n_out, x, w1, b1, w2, b2, out = to_fixed_tuple(arguments_of(memory), 10)
-    tile = np.empty(_TILE * hidden, np.float32)
-    h = address(tile)
+    tile, transposed = np.empty(_TILE * hidden, np.float32), np.empty((n_in + n_out) * hidden, np.float32)
+    h, w1_t = address(tile), address(transposed)
+    w2_t = w1_t + 4 * n_in * hidden
+    transpose(w1, n_in, w1_t, hidden, n_in)
+    transpose(w2, hidden, w2_t, n_out, hidden)
     item = next_item(memory)
     while item >= 0:
         end = min(points, (item + 1) * _ITEM)
         for first in range(item * _ITEM, end, _TILE):
             m = min(_TILE, end - first)
             y = out + 4 * first * n_out
-            multiply(h, hidden, x + 4 * first * n_in, n_in, 1, w1, hidden, m, hidden, n_in, b1, 0)
+            multiply(h, hidden, x + 4 * first * n_in, n_in, 1, w1_t, hidden, m, hidden, n_in, b1, 0)
             gelu_in_place(h, m * hidden)
-            multiply(y, n_out, h, hidden, 1, w2, n_out, m, n_out, hidden, b2, 0)
+            multiply(y, n_out, h, hidden, 1, w2_t, n_out, m, n_out, hidden, b2, 0)
         item = next_item(memory)
     keep(tile)
+    keep(transposed)
 
 
 def backward(
-    grad: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, grad_x: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, grad_x: Tensor | None
+) -> tuple[Tensor, ...]:
     """Write the gradient of x to `grad_x`, when given, and return those of w1, b1, w2 and b2."""
     points, n_in = x.shape
-    hidden, n_out = len(w1), len(w2)
-    item = max(_ITEM, _TILE * ceil(points / (_TILE * _SUMS)))
-    items = ceil(points / item)
-    shapes = ((hidden, n_in), (hidden,), (n_out, hidden), (n_out,))
-    sums = [x.new_zeros(items, *shape) for shape in shapes]
-    tensors = (grad, x, w1.T.contiguous(), w1, b1, w2, *sums)
-    addresses = [t.data_ptr() for t in tensors]
+    size = max(_ITEM, _TILE * ceil(points / (_TILE * _SUMS)))
+    items = ceil(points / size)
+    sums, rows = partial_sums(items, (w1, b1, w2, b2))
+    sizes = (size, points, n_in, len(w1), len(w2), sums.shape[1])
     into = 0 if grad_x is None else grad_x.data_ptr()
-    run(_backward, items, (item, points, n_in, hidden, n_out, *addresses, into))
-    return tuple(s.sum(0) for s in sums)  # pyright: ignore[reportReturnType]
+    run(_backward, items, (*sizes, *(t.data_ptr() for t in (grad, x, w1, b1, w2)), into, *rows))
+    return total(sums, (w1, b1, w2, b2))
 
 
 @compiled
 def _backward(memory):
-    size, points, n_in, hidden, n_out, grad, x, w1_t, w1, b1, w2, g_w1, g_b1, g_w2, g_b2, grad_x = (
-        to_fixed_tuple(arguments_of(memory), 16)
-    )
+    values = to_fixed_tuple(arguments_of(memory), 16)
+    size, points, n_in, hidden, n_out, step, grad, x, w1, b1, w2, grad_x = values[:12]
+    g_w1, g_b1, g_w2, g_b2 = values[12:]
     tile = np.empty((3, _TILE * hidden), np.float32)
     h, active, gh = address(tile[0]), address(tile[1]), address(tile[2])
-    row = np.ones(_TILE, np.float32)
-    ones = address(row)
+    row, transposed = np.ones(_TILE, np.float32), np.empty(n_in * hidden, np.float32)
+    ones, w1_t = address(row), address(transposed)
+    transpose(w1, n_in, w1_t, hidden, n_in)
     item = next_item(memory)
     while item >= 0:
-        into_w1, into_b1 = g_w1 + 4 * item * hidden * n_in, g_b1 + 4 * item * hidden
-        into_w2, into_b2 = g_w2 + 4 * item * n_out * hidden, g_b2 + 4 * item * n_out
+        at = 4 * item * step
+        into_w1, into_b1, into_w2, into_b2 = g_w1 + at, g_b1 + at, g_w2 + at, g_b2 + at
         end = min(points, (item + 1) * size)
         for first in range(item * size, end, _TILE):
             m = min(_TILE, end - first)
@@ -89,3 +91,4 @@ def _backward(memory):
         item = next_item(memory)
     keep(tile)
     keep(row)
+    keep(transposed)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from opflow.kernels.cpu.gelu import gelu, gelu_in_place, slope_times
 from opflow.kernels.cpu.gemm import multiply
-from opflow.kernels.cpu.team import address, arguments_of, compiled, keep, next_item, run
-from opflow.kernels.cpu.vectors import add_times, copy, times
+from opflow.kernels.cpu.team import address, arguments_of, compiled, keep, next_item, partial_sums, run, total
+from opflow.kernels.cpu.vectors import add_times, copy, repeat, times, transpose
 
 _TILE = 64  # points
 _LINES = 8  # of an item
@@ -43,18 +43,26 @@ def forward(
     """
     lines, points, channels = u.shape
     sizes = (lines, points, channels, len(b1), basis.shape[1], int(last))
-    weights = (skip.T.contiguous(), w1.T.contiguous(), b1, w2.T.contiguous(), b2, gate.repeat(_TILE))
-    addresses = [x.data_ptr() for x in (u, t, basis, *weights, out)]
+    addresses = [x.data_ptr() for x in (u, t, basis, skip, w1, b1, w2, b2, gate, out)]
     run(_forward, ceil(lines / _LINES), (*sizes, *addresses, 0 if kept is None else kept.data_ptr()))
 
 
 @compiled
 def _forward(memory):
-    lines, points, c, hidden, modes, last, u, t, basis, skip, w1, b1, w2, b2, gates, out, kept = (
+    lines, points, c, hidden, modes, last, u, t, basis, skip, w1, b1, w2, b2, gate, out, kept = (
         to_fixed_tuple(arguments_of(memory), 17)
     )
     tile = np.empty((3, _TILE * max(c, hidden)), np.float32)
     z, h, o = address(tile[0]), address(tile[1]), address(tile[2])
+    constants = np.empty(c * (c + 2 * hidden + _TILE), np.float32)
+    gates = address(constants)
+    skip_t = gates + 4 * _TILE * c
+    w1_t = skip_t + 4 * c * c
+    w2_t = w1_t + 4 * c * hidden
+    repeat(gate, gates, c, _TILE)
+    transpose(skip, c, skip_t, c, c)
+    transpose(w1, c, w1_t, hidden, c)
+    transpose(w2, hidden, w2_t, c, hidden)
     item = next_item(memory)
     while item >= 0:
         for line in range(item * _LINES, min(lines, (item + 1) * _LINES)):
@@ -64,12 +72,12 @@ def _forward(memory):
                 a = kept + at if kept else o
                 row = basis + 4 * first * modes
                 multiply(a, c, row, modes, 1, t + 4 * line * modes * c, c, m, c, modes, 0, 0)
-                multiply(a, c, u + at, c, 1, skip, c, m, c, c, a, c)
+                multiply(a, c, u + at, c, 1, skip_t, c, m, c, c, a, c)
                 if not last:
                     gelu(a, z, m * c)
-                multiply(h, hidden, a if last else z, c, 1, w1, hidden, m, hidden, c, b1, 0)
+                multiply(h, hidden, a if last else z, c, 1, w1_t, hidden, m, hidden, c, b1, 0)
                 gelu_in_place(h, m * hidden)
-                multiply(o, c, h, hidden, 1, w2, c, m, c, hidden, b2, 0)
+                multiply(o, c, h, hidden, 1, w2_t, c, m, c, hidden, b2, 0)
                 add_times(u + at, gates, o, m * c)
                 if last:
                     copy(o, out + at, m * c)
@@ -77,6 +85,7 @@ def _forward(memory):
                     gelu(o, out + at, m * c)
         item = next_item(memory)
     keep(tile)
+    keep(constants)
 
 
 def backward(
@@ -93,38 +102,42 @@ def backward(
     *,
     last: bool,
     grad_t: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     """Write the gradient of t to `grad_t` and that of u, but for what t passes on, over a.
 
     Returns the gradients of skip, w1, b1, w2, b2 and gate.
     """
     lines, points, channels = u.shape
-    hidden, modes = len(b1), basis.shape[1]
     size = max(_LINES, ceil(lines / _SUMS))
     items = ceil(lines / size)
-    sums = [u.new_zeros(items, *w.shape) for w in (skip, w1, b1, w2, b2, gate)]
-    weights = (skip, w1.T.contiguous(), w1, b1, w2.T.contiguous(), w2, b2, gate.repeat(_TILE))
-    sizes = (size, lines, points, channels, hidden, modes, int(last))
-    run(_backward, items, (*sizes, *(x.data_ptr() for x in (grad, u, a, basis, *weights, grad_t, *sums))))
-    return tuple(s.sum(0) for s in sums)  # pyright: ignore[reportReturnType]
+    sums, rows = partial_sums(items, (skip, w1, b1, w2, b2, gate))
+    sizes = (size, lines, points, channels, len(b1), basis.shape[1], int(last), sums.shape[1])
+    tensors = (grad, u, a, basis, skip, w1, b1, w2, b2, gate, grad_t)
+    run(_backward, items, (*sizes, *(x.data_ptr() for x in tensors), *rows))
+    return total(sums, (skip, w1, b1, w2, b2, gate))
 
 
 @compiled
 def _backward(memory):
-    values = to_fixed_tuple(arguments_of(memory), 26)
-    size, lines, points, c, hidden, modes, last, grad, u, inner, basis = values[:11]
-    skip, w1_t, w1, b1, w2_t, w2, b2, gates, grad_t = values[11:20]
-    g_skip, g_w1, g_b1, g_w2, g_b2, g_gate = values[20:]
+    values = to_fixed_tuple(arguments_of(memory), 25)
+    size, lines, points, c, hidden, modes, last, step = values[:8]
+    grad, u, inner, basis, skip, w1, b1, w2, b2, gate, grad_t = values[8:19]
+    g_skip, g_w1, g_b1, g_w2, g_b2, g_gate = values[19:]
     tile = np.empty((6, _TILE * max(c, hidden)), np.float32)
     z, h, active = address(tile[0]), address(tile[1]), address(tile[2])
     o, ga, product = address(tile[3]), address(tile[4]), address(tile[5])
-    row_of_ones = np.ones(_TILE, np.float32)
-    ones = address(row_of_ones)
+    constants = np.ones(_TILE + c * (2 * hidden + _TILE), np.float32)
+    ones = address(constants)
+    gates = ones + 4 * _TILE
+    w1_t = gates + 4 * _TILE * c
+    w2_t = w1_t + 4 * c * hidden
+    repeat(gate, gates, c, _TILE)
+    transpose(w1, c, w1_t, hidden, c)
+    transpose(w2, hidden, w2_t, c, hidden)
     item = next_item(memory)
     while item >= 0:
-        into_skip, into_gate = g_skip + 4 * item * c * c, g_gate + 4 * item * c
-        into_w1, into_b1 = g_w1 + 4 * item * hidden * c, g_b1 + 4 * item * hidden
-        into_w2, into_b2 = g_w2 + 4 * item * c * hidden, g_b2 + 4 * item * c
+        into_skip, into_w1, into_b1 = g_skip + 4 * item * step, g_w1 + 4 * item * step, g_b1 + 4 * item * step
+        into_w2, into_b2, into_gate = g_w2 + 4 * item * step, g_b2 + 4 * item * step, g_gate + 4 * item * step
         for line in range(item * size, min(lines, (item + 1) * size)):
             for first in range(0, points, _TILE):
                 m = min(_TILE, points - first)
@@ -162,4 +175,4 @@ def _backward(memory):
                 multiply(into_t, c, row, 1, modes, g, c, modes, c, m, into_t if first else 0, c)
         item = next_item(memory)
     keep(tile)
-    keep(row_of_ones)
+    keep(constants)

@@ -22,7 +22,6 @@ def _tile(rows: int, vectors: int, sign: int = 1):
     Addresses and strides between rows (and columns of A), in elements; `start` 0 stands for S = 0. A
     one-vector tile touches only the first `width` lanes.
     """
-
     name = f"opflow_tile_{rows}_{vectors}_{'plus' if sign > 0 else 'minus'}"
 
     @intrinsic

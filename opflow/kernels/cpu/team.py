@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from llvmlite import ir
 from numba import carray, cfunc, float32, int64, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from torch import Tensor
 
 # The argument of a kernel is the address of an array of int64: the next item to be done, the number of items,
 # and the arguments that `run` got.
@@ -113,3 +115,19 @@ def _find_openmp():
 
 
 _parallel = _find_openmp()
+
+
+def partial_sums(items: int, parameters: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+    """Return zeros to add up gradients in, a row for each item, and the address of each gradient in row 0.
+
+    Rows are added in one order by `total`, so gradients do not depend on the number of threads.
+    """
+    sizes = [p.numel() for p in parameters]
+    sums = parameters[0].new_zeros(items, sum(sizes))
+    return sums, [sums.data_ptr() + 4 * offset for offset in accumulate([0, *sizes[:-1]])]
+
+
+def total(sums: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the gradients that `partial_sums` took, in the shapes of the parameters."""
+    parts = sums.sum(0).split([p.numel() for p in parameters])
+    return tuple(part.view(p.shape) for part, p in zip(parts, parameters))

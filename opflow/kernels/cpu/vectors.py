@@ -1,4 +1,4 @@
-"""Operations on `size` float32 numbers at addresses that do not overlap."""
+"""Operations on float32 numbers at addresses that do not overlap."""
 
 from numba import njit
 
@@ -13,6 +13,22 @@ def copy(x, out, size):
     source, target = floats(x, size), floats(out, size)
     for i in range(size):
         target[i] = source[i]
+
+
+@njit(**_OPTIONS)
+def repeat(x, out, n, times):
+    """Write the `n` numbers at address x several times."""
+    for i in range(times):
+        copy(x, out + 4 * i * n, n)
+
+
+@njit(**_OPTIONS)
+def transpose(x, row, out, m, n):
+    """Write the `(m, n)` matrix with `row` numbers from one row to the next as `(n, m)`."""
+    source, target = floats(x, (m - 1) * row + n), floats(out, m * n)
+    for i in range(m):
+        for j in range(n):
+            target[j * m + i] = source[i * row + j]
 
 
 @njit(**_OPTIONS)
