@@ -15,6 +15,11 @@ _COLUMNS = 128  # of one product: it reads as many columns of B, and all of A
 _WORK = 1 << 19  # multiplications of an item, about ten microseconds, to which taking it adds little
 
 
+def _grain(work: int) -> int:
+    """Return how many products of `work` multiplications make an item."""
+    return 1 + _WORK // max(1, work)
+
+
 def bmm(a: Tensor, b: Tensor, out: Tensor, accumulate: bool = False) -> Tensor:
     """Write a b, or add it, to `out`.
 
@@ -24,7 +29,7 @@ def bmm(a: Tensor, b: Tensor, out: Tensor, accumulate: bool = False) -> Tensor:
     batch, k, n = b.shape
     m = len(a)
     blocks = ceil(n / _COLUMNS)
-    size = 1 + _WORK // (m * k * min(n, _COLUMNS))
+    size = _grain(m * k * min(n, _COLUMNS))
     run(
         _bmm,
         ceil(batch * blocks / size),
@@ -57,7 +62,7 @@ def _bmm(memory):
 def multiply_modes(x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
     """Multiply `(batch, 2, modes, in)` by `(modes, in, 2, out)`: `(batch, 2, modes, out)`, all contiguous."""
     batch, _, modes, channels = x.shape
-    size = 1 + _WORK // (4 * batch * channels * out.shape[-1])
+    size = _grain(4 * batch * channels * out.shape[-1])
     addresses = (t.data_ptr() for t in (x, weight, out))
     run(_multiply_modes, ceil(modes / size), (size, batch, modes, channels, out.shape[-1], *addresses))
     return out
@@ -86,7 +91,7 @@ def multiply_modes_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Te
     batch, _, modes, channels = x.shape
     grad_x, grad_weight = empty(x.shape, x), empty(weight.shape, x)
     addresses = (t.data_ptr() for t in (grad, x, weight, grad_x, grad_weight))
-    size = 1 + _WORK // (8 * batch * channels * grad.shape[-1])
+    size = _grain(8 * batch * channels * grad.shape[-1])
     sizes = (size, batch, modes, channels, grad.shape[-1])
     run(_multiply_modes_backward, ceil(modes / size), (*sizes, *addresses))
     return grad_x, grad_weight
