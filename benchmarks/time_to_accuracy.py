@@ -69,7 +69,7 @@ def theirs(train, test, seconds: float, rate: float) -> tuple[float, float, int]
     torch.manual_seed(0)
     warm = x[:800], y[:800]
     _, taken = train_neuraloperator(FNO(**OPTIONS), *warm, epochs=1, step_size=1, **settings)
-    epochs = max(6, round(seconds / (taken * len(x) / 800)))
+    epochs = max(2, round(seconds / (taken * len(x) / 800)))
     torch.manual_seed(0)
     predict, taken = train_neuraloperator(
         FNO(**OPTIONS), x, y, epochs=epochs, step_size=max(1, epochs // 6), **settings
