@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from numba import njit
 from scipy.special import erf
 
 from opflow.kernels import dft
@@ -10,7 +11,7 @@ from opflow.kernels.backend import runs_compiled
 from opflow.kernels.channel_mlp import channel_mlp, channel_mlp_reference
 from opflow.kernels.cpu import gelu as cpu_gelu
 from opflow.kernels.cpu import products, team
-from opflow.kernels.cpu.gemm import multiply, multiply_negative
+from opflow.kernels.cpu.gemm import multiply
 from opflow.kernels.fno_layer import fno_layer, fno_layer_reference
 from opflow.kernels.modes import multiply_modes
 
@@ -20,23 +21,26 @@ def close(a, b, tolerance=2e-6):
     assert (a - b).norm() <= tolerance * b.norm() + 1e-7
 
 
+@njit
+def run(*arguments):
+    multiply(*arguments)
+
+
 def at(array):
     return array.ctypes.data
 
 
-@pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("m", [1, 3, 4, 6, 11, 12, 13, 29])
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 17, 31, 40])
-def test_products_of_any_size_touch_nothing_else(m, n, sign):
+def test_products_of_any_size_touch_nothing_else(m, n):
     rng = np.random.default_rng(0)
-    product = multiply if sign > 0 else multiply_negative
     for k in (1, 5, 20):
         a, b, start = (rng.standard_normal(s, dtype=np.float32) for s in ((m, k), (k, n + 3), (m, n)))
         for start_at, start_row, s in ((0, 0, 0), (at(start), n, start), (at(start), 0, start[0])):
             for left, row, col in ((a, k, 1), (a.T.copy(), 1, m)):  # rows or columns of A together
                 c = np.full((m + 1, n + 2), 7, np.float32)
-                product(at(c), n + 2, at(left), row, col, at(b), n + 3, m, n, k, start_at, start_row)
-                exact = s + sign * a.astype(float) @ b[:, :n].astype(float)
+                run(at(c), n + 2, at(left), row, col, at(b), n + 3, m, n, k, start_at, start_row)
+                exact = s + a.astype(float) @ b[:, :n].astype(float)
                 np.testing.assert_allclose(c[:m, :n], exact, rtol=0, atol=2e-5)
                 assert (c[m:] == 7).all() and (c[:, n:] == 7).all()
 

@@ -6,23 +6,25 @@ the heart of such libraries (Van Zee and van de Geijn, BLIS, 2015): R rows by V 
 registers while rank-one updates stream by.
 """
 
-from llvmlite import ir
-from numba import njit, types
+from llvmlite import binding, ir
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from opflow.kernels.cpu.team import compiled
 
 _LANES = 8
 _INT, _LANE, _FLOAT = ir.IntType(64), ir.IntType(32), ir.FloatType()
 _VECTOR, _MASK = ir.VectorType(_FLOAT, _LANES), ir.VectorType(ir.IntType(1), _LANES)
 
 
-def _tile(rows: int, vectors: int, sign: int = 1):
-    """Return a function that computes C = S + sign * A B for `rows` rows and `vectors` vectors of C.
+def _tile(rows: int, vectors: int):
+    """Return a function that computes C = S + A B for `rows` rows and `vectors` vectors of C.
 
     Addresses and strides between rows (and columns of A), in elements; `start` 0 stands for S = 0. A
     one-vector tile touches only the first `width` lanes.
     """
-    name = f"opflow_tile_{rows}_{vectors}_{'plus' if sign > 0 else 'minus'}"
+    name = f"opflow_tile_{rows}_{vectors}"
 
     @intrinsic
     def tile(typing, c, c_row, a, a_row, a_col, b, b_row, depth, start, start_row, width):
@@ -31,7 +33,7 @@ def _tile(rows: int, vectors: int, sign: int = 1):
             if function.is_declaration:
                 function.linkage = "internal"
                 function.attributes.add("noinline")  # once in a library, not at each of many calls
-                _write_tile(ir.IRBuilder(function.append_basic_block()), function.args, rows, vectors, sign)
+                _write_tile(ir.IRBuilder(function.append_basic_block()), function.args, rows, vectors)
             builder.call(function, arguments)
             return context.get_dummy_value()
 
@@ -40,7 +42,7 @@ def _tile(rows: int, vectors: int, sign: int = 1):
     return tile
 
 
-def _write_tile(builder, arguments, rows: int, vectors: int, sign: int) -> None:
+def _write_tile(builder, arguments, rows: int, vectors: int) -> None:
     c, c_row, a, a_row, a_col, b, b_row, depth, start, start_row, width = arguments
     memory = _Lanes(builder, width if vectors == 1 else None)
     row_c, row_a, step_a, step_b, row_s = (
@@ -57,7 +59,7 @@ def _write_tile(builder, arguments, rows: int, vectors: int, sign: int) -> None:
         at_b = builder.add(b, builder.mul(loop.index, step_b))
         right = [memory.load(_offset(builder, at_b, None, 0, 4 * _LANES * v)) for v in range(vectors)]
         for r in range(rows):
-            left = memory.spread(_offset(builder, at_a, row_a, r), sign)
+            left = memory.spread(_offset(builder, at_a, row_a, r))
             for register, vector in zip(registers[r * vectors :], right):
                 total = builder.call(multiply_add, [left, vector, builder.load(register)])
                 builder.store(total, register)
@@ -92,9 +94,9 @@ class _Lanes:
         function = _function(self.builder, "llvm.masked.store.v8f32.p0", ir.VoidType(), arguments)
         self.builder.call(function, [vector, pointer, ir.Constant(_LANE, 4), self.mask])
 
-    def spread(self, address, sign: int):
+    def spread(self, address):
         scalar = self.builder.load(self.builder.inttoptr(address, _FLOAT.as_pointer()), align=4)
-        return _splat(self.builder, scalar if sign > 0 else self.builder.fneg(scalar))
+        return _splat(self.builder, scalar)
 
 
 def _zero():
@@ -117,48 +119,60 @@ def _function(builder, name: str, result, arguments):
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
 
-def _product(sign: int):
-    wide_6, wide_4, wide_1 = (_tile(rows, 2, sign) for rows in (6, 4, 1))
-    narrow_12, narrow_4, narrow_1 = (_tile(rows, 1, sign) for rows in (12, 4, 1))
+_wide_6, _wide_4, _wide_1 = _tile(6, 2), _tile(4, 2), _tile(1, 2)
+_narrow_12, _narrow_4, _narrow_1 = _tile(12, 1), _tile(4, 1), _tile(1, 1)
 
-    @njit(nogil=True, error_model="numpy")
-    def product(c, c_row, a, a_row, a_col, b, b_row, m, n, k, start, start_row):
-        while n > 0:  # a panel of columns of B stays in the first cache while all rows of A go by
-            width = 16 if n >= 16 else min(8, n)
-            ci, ai, si, rows = c, a, start, m
-            while rows > 0:
-                if width == 16:
-                    if rows >= 6:
-                        wide_6(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
-                        done = 6
-                    elif rows >= 4:
-                        wide_4(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
-                        done = 4
-                    else:
-                        wide_1(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
-                        done = 1
-                elif rows >= 12:
-                    narrow_12(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
-                    done = 12
+
+def _multiply(c, c_row, a, a_row, a_col, b, b_row, m, n, k, start, start_row):
+    while n > 0:  # a panel of columns of B stays in the first cache while all rows of A go by
+        width = 16 if n >= 16 else min(8, n)
+        ci, ai, si, rows = c, a, start, m
+        while rows > 0:
+            if width == 16:
+                if rows >= 6:
+                    _wide_6(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
+                    done = 6
                 elif rows >= 4:
-                    narrow_4(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
+                    _wide_4(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
                     done = 4
                 else:
-                    narrow_1(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
+                    _wide_1(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
                     done = 1
-                ci += 4 * done * c_row
-                ai += 4 * done * a_row
-                si += 4 * done * start_row if start else 0
-                rows -= done
-            n -= width
-            b += 4 * width
-            c += 4 * width
-            start += 4 * width if start else 0
+            elif rows >= 12:
+                _narrow_12(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
+                done = 12
+            elif rows >= 4:
+                _narrow_4(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
+                done = 4
+            else:
+                _narrow_1(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
+                done = 1
+            ci += 4 * done * c_row
+            ai += 4 * done * a_row
+            si += 4 * done * start_row if start else 0
+            rows -= done
+        n -= width
+        b += 4 * width
+        c += 4 * width
+        start += 4 * width if start else 0
 
-    return product
+
+def _external(function):
+    """Return a function for other kernels that calls a compiled one where it is: they need no copy of it."""
+    symbol = function.__qualname__
+    binding.add_symbol(symbol, function.address)
+
+    @intrinsic
+    def call(typing, c, c_row, a, a_row, a_col, b, b_row, m, n, k, start, start_row):
+        def generate(context, builder, signature, arguments):
+            builder.call(_function(builder, symbol, ir.VoidType(), [_INT] * 12), arguments)
+            return context.get_dummy_value()
+
+        return types.void(*(types.int64,) * 12), generate
+
+    return call
 
 
-# C = S + A B and C = S - A B for A (m, k) of any strides and B (k, n), C and S (m, n) with unit columns.
-# S may be C, to add to it, or one row for all with stride 0, a bias, or none with address 0.
-multiply = _product(1)
-multiply_negative = _product(-1)
+# C = S + A B for A (m, k) of any strides, B (k, n), C and S (m, n) with unit columns. S may be C, to add to,
+# or one row for all with stride 0, a bias, or none with address 0.
+multiply = _external(compiled(_multiply, types.void(*(types.int64,) * 12)))

@@ -6,9 +6,9 @@ import numpy as np
 from numba.np.unsafe.ndarray import to_fixed_tuple
 from torch import Tensor
 
-from opflow.kernels.cpu.gemm import multiply, multiply_negative
+from opflow.kernels.cpu.gemm import multiply
 from opflow.kernels.cpu.team import address, arguments_of, compiled, keep, next_item, run
-from opflow.kernels.cpu.vectors import transpose
+from opflow.kernels.cpu.vectors import negate, transpose
 from opflow.kernels.memory import empty
 
 _COLUMNS = 128  # of one product: it reads as many columns of B, and all of A
@@ -72,6 +72,8 @@ def multiply_modes(x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
 def _multiply_modes(memory):
     size, batch, modes, n_in, n_out, x, weight, y = to_fixed_tuple(arguments_of(memory), 8)
     x_row, y_row, w_row = 2 * modes * n_in, 2 * modes * n_out, 2 * n_out
+    scratch = np.empty(batch * n_in, np.float32)
+    negative = address(scratch)
     item = next_item(memory)
     while item >= 0:
         for mode in range(item * size, min(modes, (item + 1) * size)):
@@ -80,10 +82,12 @@ def _multiply_modes(memory):
             w_re = weight + 8 * mode * n_in * n_out
             w_im = w_re + 4 * n_out
             multiply(y_re, y_row, x_re, x_row, 1, w_re, w_row, batch, n_out, n_in, 0, 0)
-            multiply_negative(y_re, y_row, x_im, x_row, 1, w_im, w_row, batch, n_out, n_in, y_re, y_row)
+            negate(x_im, x_row, negative, batch, n_in)
+            multiply(y_re, y_row, negative, n_in, 1, w_im, w_row, batch, n_out, n_in, y_re, y_row)
             multiply(y_im, y_row, x_re, x_row, 1, w_im, w_row, batch, n_out, n_in, 0, 0)
             multiply(y_im, y_row, x_im, x_row, 1, w_re, w_row, batch, n_out, n_in, y_im, y_row)
         item = next_item(memory)
+    keep(scratch)
 
 
 def multiply_modes_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,8 +107,8 @@ def _multiply_modes_backward(memory):
     size, batch, modes, n_in, n_out = values[:5]
     grad, x, weight, grad_x, grad_weight = values[5:]
     x_row, g_row, w_row = 2 * modes * n_in, 2 * modes * n_out, 2 * n_out
-    transposed = np.empty((2, n_out * n_in), np.float32)
-    t_re, t_im = address(transposed[0]), address(transposed[1])
+    transposed, scratch = np.empty((2, n_out * n_in), np.float32), np.empty(batch * n_out, np.float32)
+    t_re, t_im, negative = address(transposed[0]), address(transposed[1]), address(scratch)
     item = next_item(memory)
     while item >= 0:
         for mode in range(item * size, min(modes, (item + 1) * size)):
@@ -119,12 +123,12 @@ def _multiply_modes_backward(memory):
             multiply(into_re, x_row, g_re, g_row, 1, t_re, n_in, batch, n_in, n_out, 0, 0)
             multiply(into_re, x_row, g_im, g_row, 1, t_im, n_in, batch, n_in, n_out, into_re, x_row)
             multiply(into_im, x_row, g_im, g_row, 1, t_re, n_in, batch, n_in, n_out, 0, 0)
-            multiply_negative(into_im, x_row, g_re, g_row, 1, t_im, n_in, batch, n_in, n_out, into_im, x_row)
+            negate(g_re, g_row, negative, batch, n_out)
+            multiply(into_im, x_row, negative, n_out, 1, t_im, n_in, batch, n_in, n_out, into_im, x_row)
             multiply(into_w_re, w_row, x_re, 1, x_row, g_re, g_row, n_in, n_out, batch, 0, 0)
             multiply(into_w_re, w_row, x_im, 1, x_row, g_im, g_row, n_in, n_out, batch, into_w_re, w_row)
             multiply(into_w_im, w_row, x_re, 1, x_row, g_im, g_row, n_in, n_out, batch, 0, 0)
-            multiply_negative(
-                into_w_im, w_row, x_im, 1, x_row, g_re, g_row, n_in, n_out, batch, into_w_im, w_row
-            )
+            multiply(into_w_im, w_row, x_im, 1, x_row, negative, n_out, n_in, n_out, batch, into_w_im, w_row)
         item = next_item(memory)
     keep(transposed)
+    keep(scratch)

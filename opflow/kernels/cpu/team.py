@@ -24,17 +24,18 @@ from torch import Tensor
 # The argument of a kernel is the address of an array of int64: the next item to be done, the number of items,
 # and the arguments that `run` got.
 _LONGEST = 32
+_KERNEL = types.void(types.voidptr)
 
 
-def compiled(function: Callable):
+def compiled(function: Callable, signature=_KERNEL):
     """Compile a kernel, or take it from numba's cache on disk where there is a writable place for that."""
     # numba looks at the function's own file for changes; the name covers the files that it draws upon.
     function.__qualname__ += f"_{_sources()}"
     options = {"nogil": True, "error_model": "numpy"}
     try:
-        return cfunc(types.void(types.voidptr), cache=True, **options)(function)
+        return cfunc(signature, cache=True, **options)(function)
     except RuntimeError:
-        return cfunc(types.void(types.voidptr), **options)(function)
+        return cfunc(signature, **options)(function)
 
 
 @lru_cache

@@ -32,6 +32,15 @@ def transpose(x, row, out, m, n):
 
 
 @njit(**_OPTIONS)
+def negate(x, row, out, m, n):
+    """Write -x, an `(m, n)` matrix with `row` numbers from one row to the next, without gaps."""
+    source, target = floats(x, (m - 1) * row + n), floats(out, m * n)
+    for i in range(m):
+        for j in range(n):
+            target[i * n + j] = -source[i * row + j]
+
+
+@njit(**_OPTIONS)
 def times(x, y, out, size):
     """Write x * y."""
     source, other, target = floats(x, size), floats(y, size), floats(out, size)
