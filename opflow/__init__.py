@@ -3,8 +3,9 @@
 Names are loaded on first use, so that `import opflow` costs no more than `import torch`.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from pde_data.lazy import attach
 
 __version__ = "0.1.0"
 
@@ -21,7 +22,6 @@ _HOMES = {
     "metrics": "opflow.metrics",
     "plot": "opflow.plot",
 }
-_MODULES = {"export", "interop", "metrics", "plot"}
 
 if TYPE_CHECKING:
     from opflow import export as export
@@ -50,15 +50,4 @@ __all__ = [
     "rollout",
 ]
 
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module 'opflow' has no attribute {name!r}")
-    home = import_module(_HOMES[name])
-    value = home if name in _MODULES else getattr(home, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -5,8 +5,9 @@ The names below are imported when first used, so that `import pde_data` costs ne
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pde_data.lazy import attach
 
 if TYPE_CHECKING:
     from pde_data.dataset import FieldDataset
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
 
 # No module may have the name of a function here: importing it would put the module in the function's place.
 _HOMES = {
-    "DatasetError": "storage",
-    "EQUATIONS": "equations",
-    "Equation": "equations",
-    "FieldDataset": "dataset",
-    "Grid": "grids",
-    "Statistics": "moments",
-    "generate": "generation",
-    "open": "formats",
-    "plot": "plotting",
-    "resample": "grids",
-    "simulate": "equations",
-    "statistics": "moments",
+    "DatasetError": "pde_data.storage",
+    "EQUATIONS": "pde_data.equations",
+    "Equation": "pde_data.equations",
+    "FieldDataset": "pde_data.dataset",
+    "Grid": "pde_data.grids",
+    "Statistics": "pde_data.moments",
+    "generate": "pde_data.generation",
+    "open": "pde_data.formats",
+    "plot": "pde_data.plotting",
+    "resample": "pde_data.grids",
+    "simulate": "pde_data.equations",
+    "statistics": "pde_data.moments",
 }
 
 __all__ = [
@@ -49,14 +50,4 @@ __all__ = [
     "statistics",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pde_data' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"pde_data.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = attach(__name__, _HOMES)

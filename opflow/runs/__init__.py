@@ -1,7 +1,8 @@
 """Named runs: configurations as data, and what can be done with them."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pde_data.lazy import attach
 
 if TYPE_CHECKING:
     from opflow.runs.actions import compare, evaluate_run, export, save_evaluation, train
@@ -10,16 +11,16 @@ if TYPE_CHECKING:
     from opflow.runs.prediction import predict
 
 _HOMES = {
-    "RUNS": "config",
-    "Evaluation": "evaluation",
-    "RunConfig": "config",
-    "compare": "actions",
-    "evaluate": "evaluation",
-    "evaluate_run": "actions",
-    "export": "actions",
-    "predict": "prediction",
-    "save_evaluation": "actions",
-    "train": "actions",
+    "RUNS": "opflow.runs.config",
+    "Evaluation": "opflow.runs.evaluation",
+    "RunConfig": "opflow.runs.config",
+    "compare": "opflow.runs.actions",
+    "evaluate": "opflow.runs.evaluation",
+    "evaluate_run": "opflow.runs.actions",
+    "export": "opflow.runs.actions",
+    "predict": "opflow.runs.prediction",
+    "save_evaluation": "opflow.runs.actions",
+    "train": "opflow.runs.actions",
 }
 
 __all__ = [
@@ -35,14 +36,4 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'opflow.runs' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"opflow.runs.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -129,7 +129,7 @@ def _multiply(c, c_row, a, a_row, a_col, b, b_row, m, n, k, start, start_row):
         ci, ai, si, rows = c, a, start, m
         while rows > 0:
             if width == 16:
-                if rows >= 6:
+                if rows >= 12 or rows == 10 or rows == 6:  # leave fours, not ones
                     _wide_6(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
                     done = 6
                 elif rows >= 4:
