@@ -58,6 +58,9 @@ def to_pt2(model: "Operator", path: str | PathLike, example: Tensor) -> None:
 def load_pt2(path: str | PathLike) -> nn.Module:
     """Read a model written by `to_pt2`; opflow is not needed for it, only torch.
 
+    Only for files from people you trust: torch's format can hold pickles, which run code when they are read.
+    Weights from strangers are safe in a folder of `save_pretrained` (`opflow.load`) or in ONNX.
+
     Raises:
         FileNotFoundError: there is no such file.
     """

@@ -18,6 +18,7 @@ from opflow.operators.fno import FNO
 
 # How many modes neuraloperator's weights hold is in their shapes, under another convention than ours: its
 # `max_n_modes` counts the half spectrum on the last axis.
+_WITHOUT_EFFECT = ("fno_block_precision", "implementation", "decomposition_kwargs", "conv_module")
 _SHAPES_DECIDE = ("max_n_modes", "factorization", "rank", "fixed_rank_modes")
 
 
@@ -95,16 +96,12 @@ def to_neuralop(model: FNO) -> nn.Module:
             "this FNO predicts increments (output = input + network), which neuraloperator's FNO cannot; "
             "train with increments off, or export with opflow.export"
         )
-    with warnings.catch_warnings():  # neuraloperator adds global filters and warns when imported
-        warnings.simplefilter("ignore")
-        from neuralop.models import FNO as TheirFNO
-
     arguments = dict(model.config, non_linearity=ACTIVATIONS[model.config["non_linearity"]])
     if arguments["max_n_modes"] is not None:
         arguments["max_n_modes"] = [count for _, count in _convs(model)[0].held]
     if not isinstance(arguments["domain_padding"], int | float | None):
         arguments["domain_padding"] = list(arguments["domain_padding"])
-    theirs = TheirFNO(**arguments)
+    theirs = _their_fno()(**arguments)
     state = dict(theirs.state_dict())
     del state["_metadata"]
     weights = _weights_of(model)
@@ -129,8 +126,9 @@ def _arguments_of(source: nn.Module) -> dict[str, Any]:
 
 def _from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return our constructor arguments from those that neuraloperator records."""
-    known = inspect.signature(FNO).parameters
-    given = {**dict(zip(known, metadata.get("args", ()))), **metadata}
+    given = dict(metadata)
+    if metadata.get("args"):
+        given = dict(zip(inspect.signature(_their_fno()).parameters, metadata["args"])) | given
     if given.get("fno_block_precision", "full") != "full":
         raise ValueError(
             f"fno_block_precision={given['fno_block_precision']!r} has no counterpart; use autocast instead"
@@ -146,7 +144,15 @@ def _from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
                 "neuraloperator's default, has a counterpart"
             )
         given["positional_embedding"] = "grid"
-    return {name: value for name, value in given.items() if name in known and name not in _SHAPES_DECIDE}
+    known = {*inspect.signature(FNO).parameters} - {*_SHAPES_DECIDE, *_WITHOUT_EFFECT}
+    return {name: value for name, value in given.items() if name in known}
+
+
+def _their_fno() -> type:
+    with warnings.catch_warnings():  # neuraloperator adds global filters and warns when imported
+        warnings.simplefilter("ignore")
+        from neuralop.models import FNO as TheirFNO
+    return TheirFNO
 
 
 def _read_shapes(state: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -256,6 +256,11 @@ def test_inputs_that_do_not_fit_are_named():
         model(torch.zeros(8, 1, 9, 9))
     with pytest.raises(ValueError, match=r"built for 2 space dimensions and takes \(batch, 2, \*space\)"):
         model(torch.zeros(8, 2, 9))
+    for wrong in (12, (12,)):
+        with pytest.raises(ValueError, match=r"out_grid=.* needs one size per space axis, 2 of them"):
+            model(torch.zeros(8, 2, 9, 9), out_grid=wrong)
+    with pytest.raises(ValueError, match="the input is torch.float64 and the model torch.float32"):
+        model(torch.zeros(8, 2, 9, 9).double())
 
 
 @pytest.mark.parametrize(
@@ -270,7 +275,14 @@ def test_inputs_that_do_not_fit_are_named():
         ({"fno_skip": "liner"}, "skip='liner' is not one of 'linear', 'identity', 'soft-gating', None"),
         ({"max_n_modes": (2, 8)}, r"n_modes=\(4, 4\) exceed max_n_modes=\(2, 8\)"),
         ({"resolution_scaling_factor": [2]}, "one entry per layer, 2, got"),
-        ({"n_modes": (4, 0)}, r"n_modes must be at least 1 per axis, got \(4, 0\)"),
+        ({"n_modes": (4, 0)}, r"n_modes=\(4, 0\) needs one number of modes per space axis"),
+        ({"n_modes": 16}, r"n_modes=16 needs one number of modes per space axis, such as \(16, 16\)"),
+        ({"max_n_modes": (8,)}, r"max_n_modes=\(8,\) and n_modes=\(4, 4\) need the same length"),
+        ({"resolution_scaling_factor": [[2], [2]]}, "needs one number, or one per space axis, 2 of them"),
+        ({"domain_padding": [0.1]}, r"domain_padding=\[0.1\] needs one number, or one per space axis, 2"),
+        ({"hidden_channels": 0}, "hidden_channels must be at least 1, got 0"),
+        ({"fno_block_precision": "half"}, "fno_block_precision='half' is not supported, only 'full'"),
+        ({"conv_module": F.gelu}, "conv_module=.* is not supported, only None"),
     ],
 )
 def test_options_that_do_not_exist_are_named(options, words):

@@ -51,6 +51,11 @@ class FNO(Operator):
         fixed_rank_modes: see tensorly-torch.
         separable: one number per channel and mode in place of a matrix.
         preactivation: activate in front of the layers.
+        fno_block_precision: "full"; for mixed precision train with `TrainConfig(precision=...)`.
+        implementation: how neuraloperator multiplies factorised weights; both of its names are taken, the
+            result is the same.
+        decomposition_kwargs: None.
+        conv_module: None.
 
     Shapes:
         `(batch, in_channels, *space)` to `(batch, out_channels, *space)`.
@@ -96,19 +101,37 @@ class FNO(Operator):
         fixed_rank_modes: bool = False,
         separable: bool = False,
         preactivation: bool = False,
+        fno_block_precision: str = "full",
+        implementation: str = "factorized",
+        decomposition_kwargs: None = None,
+        conv_module: None = None,
     ):
+        _only(fno_block_precision=(fno_block_precision, "full"))
+        _only(implementation=(implementation, "factorized", "reconstructed"))
+        _only(decomposition_kwargs=(decomposition_kwargs or None, None), conv_module=(conv_module, None))
+        del fno_block_precision, implementation, decomposition_kwargs, conv_module
         non_linearity = activation_name(non_linearity)
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        n_modes = _modes("n_modes", n_modes)
+        if max_n_modes is not None:
+            max_n_modes = _modes("max_n_modes", max_n_modes)
+            if len(max_n_modes) != len(n_modes):
+                raise ValueError(f"max_n_modes={max_n_modes} and n_modes={n_modes} need the same length")
+        sizes = {"in_channels": in_channels, "out_channels": out_channels}
+        sizes |= {"hidden_channels": hidden_channels, "n_layers": n_layers}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
         if positional_embedding not in ("grid", None):
             raise ValueError(f"positional_embedding={positional_embedding!r} is not one of 'grid', None")
-        if max_n_modes is not None and any(m > k for m, k in zip(n_modes, max_n_modes, strict=True)):
+        if max_n_modes is not None and any(m > k for m, k in zip(n_modes, max_n_modes)):
             raise ValueError(f"n_modes={tuple(n_modes)} exceed max_n_modes={tuple(max_n_modes)}")
         n_dim = len(n_modes)
         super().__init__(in_channels, out_channels, n_dim)
         self.config = config
-        self.n_modes = tuple(n_modes)
+        self.n_modes = n_modes
         self.scaling = _per_layer(resolution_scaling_factor, n_layers, n_dim)
-        self.padding = _per_axis(domain_padding or 0.0, n_dim)
+        self.padding = _per_axis("domain_padding", domain_padding or 0.0, n_dim)
         self.positional_embedding = positional_embedding
 
         activation, gelu = ACTIVATIONS[non_linearity], ACTIVATIONS["gelu"]
@@ -161,6 +184,13 @@ class FNO(Operator):
 
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Map a normalised field to a normalised field; the last layer moves it to `out_grid`."""
+        if out_grid is not None and (isinstance(out_grid, int) or len(out_grid) != len(self.n_modes)):
+            raise ValueError(
+                f"out_grid={out_grid!r} needs one size per space axis, {len(self.n_modes)} of them"
+            )
+        dtype = self.projection.first.weight.dtype
+        if x.dtype.to_real() != dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ValueError(f"the input is {x.dtype} and the model {dtype}: convert one with `.to(dtype)`")
         if self.positional_embedding:
             coordinates = grid_coordinates(x.shape[2:], x).expand(x.shape[0], *(-1,) * (x.ndim - 1))
             x = torch.cat([x, coordinates], 1)
@@ -190,13 +220,30 @@ def _scaled(n: int, factor: float) -> int:
     return n * int(factor) if factor in (0, 1) else round(factor * n)
 
 
-def _per_axis(value, n_dim: int) -> list[float]:
-    return [float(value)] * n_dim if isinstance(value, Real) else [float(v) for v in value]
+def _only(**arguments: tuple) -> None:
+    """Refuse an argument of neuraloperator's FNO that has no meaning here: name=(value, *accepted)."""
+    for name, (value, *accepted) in arguments.items():
+        if value not in accepted:
+            raise ValueError(f"{name}={value!r} is not supported, only {' or '.join(map(repr, accepted))}")
+
+
+def _modes(name: str, value: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(value, int) or not 1 <= len(value) <= 3 or min(value) < 1:
+        raise ValueError(f"{name}={value!r} needs one number of modes per space axis, such as (16, 16)")
+    return tuple(value)
+
+
+def _per_axis(name: str, value, n_dim: int) -> list[float]:
+    values = [float(value)] * n_dim if isinstance(value, Real) else [float(v) for v in value]
+    if len(values) != n_dim:
+        raise ValueError(f"{name}={value!r} needs one number, or one per space axis, {n_dim} of them")
+    return values
 
 
 def _per_layer(scaling, n_layers: int, n_dim: int) -> list[list[float]]:
+    name = "resolution_scaling_factor"
     if scaling is None or isinstance(scaling, Real):
         scaling = [1.0 if scaling is None else scaling] * n_layers
     if len(scaling) != n_layers:
-        raise ValueError(f"resolution_scaling_factor needs one entry per layer, {n_layers}, got {scaling}")
-    return [_per_axis(factor, n_dim) for factor in scaling]
+        raise ValueError(f"{name} needs one entry per layer, {n_layers}, got {scaling}")
+    return [_per_axis(name, factor, n_dim) for factor in scaling]
