@@ -1,12 +1,18 @@
 """Kernels against their definitions: compiled ones in float32 against references in float64."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from numba import njit
 from scipy.special import erf
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
 
-from opflow.kernels import dft
+from opflow import FNO
+from opflow.kernels import dft, memory
 from opflow.kernels.backend import runs_compiled
 from opflow.kernels.channel_mlp import channel_mlp, channel_mlp_reference
 from opflow.kernels.cpu import gelu as cpu_gelu
@@ -241,6 +247,134 @@ def test_transforms_of_functions_take_the_reference():
     slopes = torch.func.grad(lambda v: channel_mlp(v, *weights).sum())(x)
     y = x.clone().requires_grad_()
     torch.testing.assert_close(slopes, torch.autograd.grad(channel_mlp(y, *weights).sum(), y)[0])
+
+
+def model_and_input(n_modes=(4, 4), grid=(6, 7), **options):
+    torch.manual_seed(0)
+    return FNO(n_modes, 1, 1, 6, n_layers=2, **options), torch.randn(3, 1, *grid)
+
+
+def test_gradients_through_a_rollout_and_tied_weights_with_and_without_a_graph():
+    model, x = model_and_input()
+    weights = list(model.parameters())
+    loss = model(model(model(x))).square().sum()
+    plain = torch.autograd.grad(loss, weights, retain_graph=True)
+    for kind in ({"create_graph": True}, {}):  # then a second pass
+        for a, b in zip(torch.autograd.grad(loss, weights, retain_graph=True, **kind), plain):
+            close(a, b, 1e-5)
+    tied = torch.randn(3, 3, requires_grad=True), torch.randn(3, requires_grad=True)
+    y = channel_mlp(torch.randn(5, 3), *tied, *tied).sum()
+    plain = torch.autograd.grad(y, tied, retain_graph=True)
+    for a, b in zip(torch.autograd.grad(y, tied, create_graph=True), plain):
+        close(a, b)
+
+
+def test_a_backward_pass_in_other_circumstances_than_the_forward_pass():
+    slots, inputs = layer_inputs(2, (6, 5), (4, 4), 5, 4)
+
+    def gradients():
+        return torch.autograd.grad(fno_layer(*inputs, slots=slots, last=False).square().sum(), inputs)
+
+    plain = gradients()
+    loss = fno_layer(*inputs, slots=slots, last=False).square().sum()
+    with torch.autocast("cpu", torch.bfloat16):
+        for a, b in zip(torch.autograd.grad(loss, inputs), plain):
+            close(a, b)
+
+    def turned(t):  # the same numbers in another order of memory
+        return t.mT.contiguous().mT if t.ndim > 1 else t
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), turned):
+        for a, b in zip(gradients(), plain):
+            close(a, b)
+    mlp = torch.nn.Linear(3, 4), torch.nn.Linear(4, 1)
+    x = torch.randn(5, 3, requires_grad=True)
+    y = channel_mlp(x, mlp[0].weight, mlp[0].bias, mlp[1].weight, mlp[1].bias).sum()
+    mlp[0].bfloat16()
+    with pytest.raises(RuntimeError, match="dtype"):
+        torch.autograd.grad(y, x)
+
+
+@pytest.mark.parametrize("n_modes, grid", [((6,), (20,)), ((4, 4), (9, 8))])
+def test_a_frozen_model_is_the_same_with_gradients_on_and_off(n_modes, grid):
+    model, x = model_and_input(n_modes, grid)
+    model.requires_grad_(False)
+    with torch.no_grad():
+        expected = model(x)
+    assert torch.equal(model(x), expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript is on its way out
+def test_who_traces_counts_or_differentiates_forward_gets_the_reference():
+    model, x = model_and_input()
+    with torch.no_grad():
+        expected = model(x)
+        with FlopCounterMode(display=False) as counter:
+            close(model(x), expected)
+        assert counter.get_total_flops() > 1e5
+        close(make_fx(model)(x)(x), expected)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python values that the tracer takes as constants
+            traced = torch.jit.trace(model, x, check_trace=False)
+        close(traced(x), expected)
+        with torch.autograd.forward_ad.dual_level():
+            y = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+            slope = torch.autograd.forward_ad.unpack_dual(model(y)).tangent
+    difference = (model.double()(x.double() + 1e-6) - model(x.double() - 1e-6)) / 2e-6
+    close(slope, difference, 1e-4)
+    weights = [torch.randn(s) for s in ((4, 3), (4,), (1, 4), (1,))]
+    v = torch.randn(5, 3)
+    close(channel_mlp(torch._neg_view(v), *weights), channel_mlp(-v, *weights))
+    v.requires_grad_()
+    y = channel_mlp(v, *weights)
+    rows = torch.autograd.grad(y, v, torch.eye(5).view(5, 5, 1), is_grads_batched=True, retain_graph=True)[0]
+    close(rows.sum(0), torch.autograd.grad(y.sum(), v)[0])
+
+
+def test_fake_tensors_leave_nothing_behind():
+    with FakeTensorMode():
+        assert model_and_input(grid=(14, 15))[0](torch.zeros(2, 1, 14, 15)).shape == (2, 1, 14, 15)
+    model, x = model_and_input(grid=(14, 15))
+    close(model(x), model.double()(x.double()))
+
+
+def test_hooks_and_later_dropout_are_seen():
+    model, x = model_and_input()
+    expected = model(x)
+    seen = []
+    block = model.blocks[0]
+    for part in (block.conv, block.skip, block.mlp, block.mlp.first, block.mlp_skip, model.lifting.first):
+        part.register_forward_hook(lambda module, inputs, output: seen.append(type(module).__name__))
+    close(model(x), expected)
+    assert len(seen) == 6
+    model, x = model_and_input()
+    model.blocks[1].mlp.dropout.p = 0.5
+    assert not torch.equal(model(x), model(x))
+
+
+def test_sums_over_a_million_points_keep_their_digits():
+    torch.manual_seed(0)
+    inputs = [torch.randn(s).requires_grad_() for s in ((1 << 20, 2), (3, 2), (3,), (1, 3), (1,))]
+    out = channel_mlp(*inputs)
+    direction = torch.full_like(out, 0.1)
+    _, exact = exactly(channel_mlp_reference, inputs, direction)
+    for a, b in zip(torch.autograd.grad(out, inputs, direction), exact):
+        close(a, b, 1e-5)
+    slots, inputs = layer_inputs(2, (256, 512), (2, 2), 3, 2)
+    out = fno_layer(*inputs, slots=slots, last=True)
+    _, exact = exactly(
+        lambda *t: fno_layer_reference(*t, slots=slots, last=True), inputs, torch.full_like(out, 0.1)
+    )
+    for a, b in zip(torch.autograd.grad(out, inputs, torch.full_like(out, 0.1)), exact):
+        close(a, b, 1e-5)
+
+
+def test_the_pool_keeps_no_more_than_its_limit(monkeypatch):
+    monkeypatch.setattr(memory, "_MOST_IDLE", 1 << 20)
+    monkeypatch.setattr(memory, "_idle", {})
+    for floats in (1 << 19, 1 << 17, 3 << 16):  # too large, half of the limit, then more than what is left
+        memory.empty((floats,), torch.zeros(()))
+    assert sum(size * len(blocks) for size, blocks in memory._idle.items()) == 3 << 18
 
 
 def test_no_samples_give_no_samples():

@@ -1,6 +1,6 @@
 """Operations: a readable reference each, and what runs instead of it.
 
 The references are plain differentiable torch. They serve under `torch.compile` and export, which have to see
-through an operation to fuse it or to write it down (an opaque `torch.library` operator would stop both), on GPUs
-and in other dtypes than float32. On a CPU, in float32, the kernels of `opflow.kernels.cpu` take their place.
+through an operation to fuse it or to write it down (an opaque `torch.library` operator would stop both), on
+GPUs and in other dtypes than float32. On a CPU, in float32, the kernels of `opflow.kernels.cpu` take over.
 """

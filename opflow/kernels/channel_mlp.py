@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, linear
 
-from opflow.kernels.backend import runs_compiled
+from opflow.kernels.backend import reference_gradients, runs_compiled
 from opflow.kernels.memory import empty
 
 
@@ -25,7 +25,9 @@ def channel_mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Te
 
     Twice differentiable; the second derivative goes through the reference.
     """
-    fit = (*w1.shape, *w2.shape) == (len(b1), x.shape[-1], len(b2), len(b1))
+    (hidden, _), (n_out, _) = w1.shape, w2.shape
+    shapes = [tuple(t.shape) for t in (w1, b1, w2, b2)]
+    fit = shapes == [(hidden, x.shape[-1]), (hidden,), (n_out, hidden), (n_out,)]
     if not (runs_compiled(x, w1, b1, w2, b2) and fit):  # what does not fit, the reference refuses
         return channel_mlp_reference(x, w1, b1, w2, b2)
     inputs = (t.contiguous() for t in (x.reshape(-1, x.shape[-1]), w1, b1, w2, b2))
@@ -44,14 +46,12 @@ class _ChannelMLP(torch.autograd.Function):
         return out
 
     @staticmethod
+    @torch.autocast("cpu", enabled=False)
     def backward(ctx: Any, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         from opflow.kernels.cpu import channel_mlp as cpu
 
-        inputs = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is asked for
-            needed = [t for t, need in zip(inputs, ctx.needs_input_grad) if need]
-            out = channel_mlp_reference(*inputs)
-            grads = iter(torch.autograd.grad(out, needed, grad, create_graph=True))
-            return tuple(next(grads) if need else None for need in ctx.needs_input_grad)
+        inputs = [t.contiguous() for t in ctx.saved_tensors]
+        if torch.is_grad_enabled() or not runs_compiled(grad, *inputs):
+            return reference_gradients(channel_mlp_reference, inputs, ctx.needs_input_grad, grad)
         grad_x = empty(inputs[0].shape, inputs[0]) if ctx.needs_input_grad[0] else None
         return grad_x, *cpu.backward(grad.contiguous(), *inputs, grad_x)

@@ -20,7 +20,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from opflow.kernels.backend import runs_compiled
+from opflow.kernels.backend import is_eager, runs_compiled
 from opflow.kernels.memory import empty
 
 Slot = tuple[int, int]
@@ -93,8 +93,8 @@ def _product(basis: Tensor, x: Tensor) -> Tensor:
 
 def matrices(kind: str, grid: Sequence[int], slots: Sequence[Slot], like: Tensor) -> list[Tensor]:
     """Return the matrix of each axis, for "analyse" or "synthesise", in the dtype of `like`."""
-    # Under a compiler sizes may be symbolic, and the graph must own its constants.
-    build = _build if torch.compiler.is_compiling() else _cached
+    # Under a compiler sizes may be symbolic, and the graph must own its constants; others make no real ones.
+    build = _cached if is_eager(like) else _build
     halves = [False] * (len(slots) - 1) + [True]
     return [
         build(kind, n, first, count, half, like.dtype, like.device)

@@ -17,6 +17,7 @@ Fields are channels-last, `(batch, *space, channel)`: every step is then one tal
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, linear
 
 from opflow.kernels import dft
-from opflow.kernels.backend import runs_compiled
+from opflow.kernels.backend import reference_gradients, runs_compiled
 from opflow.kernels.memory import empty
 from opflow.kernels.modes import multiply_modes
 
@@ -67,7 +68,8 @@ def fno_layer(*inputs: Tensor, slots: Sequence[dft.Slot], last: bool) -> Tensor:
     inputs = tuple(t.contiguous() for t in inputs)
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
         return _FNOLayer.apply(tuple(slots), last, *inputs)
-    return _forward(slots, last, *inputs, kept=None)[0]
+    with torch.no_grad():
+        return _forward(slots, last, *inputs, kept=None)[0]
 
 
 def _fit(u: Tensor, weight: Tensor, *others: Tensor) -> bool:
@@ -99,26 +101,24 @@ class _FNOLayer(torch.autograd.Function):
     def forward(ctx: Any, slots, last: bool, u: Tensor, *weights: Tensor):
         kept = empty(u.shape, u)
         out, spectrum = _forward(slots, last, u, *weights, kept=kept)
-        ctx.save_for_backward(u, *weights)
-        ctx.slots, ctx.last, ctx.kept = slots, last, (kept, spectrum)
+        ctx.save_for_backward(u, *weights, kept, spectrum)
+        ctx.slots, ctx.last, ctx.used = slots, last, False
         return out
 
     @staticmethod
+    @torch.autocast("cpu", enabled=False)
     def backward(ctx: Any, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        inputs, slots, last = ctx.saved_tensors, ctx.slots, ctx.last
-        if torch.is_grad_enabled() or ctx.kept is None:  # a second derivative, or a second pass
-            needed = [t for t, need in zip(inputs, ctx.needs_input_grad[2:]) if need]
-            create_graph = torch.is_grad_enabled()
-            with torch.enable_grad():
-                out = fno_layer_reference(*inputs, slots=slots, last=last)
-            grads = iter(torch.autograd.grad(out, needed, grad, create_graph=create_graph))
-            return None, None, *(next(grads) if need else None for need in ctx.needs_input_grad[2:])
+        *inputs, kept, spectrum = (t.contiguous() for t in ctx.saved_tensors)
+        slots, last, needed = ctx.slots, ctx.last, ctx.needs_input_grad[2:]
+        used, ctx.used = ctx.used, True  # the first pass writes over what was kept
+        if torch.is_grad_enabled() or used or not runs_compiled(grad, *inputs):
+            reference = partial(fno_layer_reference, slots=slots, last=last)
+            return None, None, *reference_gradients(reference, inputs, needed, grad)
 
         from opflow.kernels.cpu import fno_layer as cpu
         from opflow.kernels.cpu.products import bmm, multiply_modes_backward
 
         u, weight, _, *pointwise = inputs
-        (kept, spectrum), ctx.kept = ctx.kept, None
         *firsts, basis = dft.matrices("synthesise", u.shape[1:-1], slots, u)
         grad_t = empty((*u.shape[:-2], basis.shape[1], u.shape[-1]), u)
         grads = cpu.backward(grad.contiguous(), _lines(u), kept, basis, *pointwise, last=last, grad_t=grad_t)

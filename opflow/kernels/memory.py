@@ -20,7 +20,7 @@ _idle: dict[int, list[np.ndarray]] = {}
 
 
 def empty(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Return an uninitialised tensor with the dtype and device of `like`.
+    """Return an uninitialised tensor with the dtype and device of `like`; large ones cannot be resized.
 
     Example:
         >>> import torch
@@ -40,6 +40,8 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
 
 
 def _give_back(block: np.ndarray) -> None:
-    if sum(size * len(blocks) for size, blocks in _idle.items()) + block.nbytes > _MOST_IDLE:
+    if block.nbytes > _MOST_IDLE:
+        return
+    if sum(size * len(blocks) for size, blocks in list(_idle.items())) + block.nbytes > _MOST_IDLE:
         _idle.clear()  # other sizes than those in use now
     _idle.setdefault(block.nbytes, []).append(block)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
 from opflow.kernels.channel_mlp import channel_mlp
+from opflow.nn.hooks import has_hooks
 
 
 class ChannelLinear(nn.Module):
@@ -83,6 +84,7 @@ class ChannelMLP(nn.Module):
             and not self.dropout.p
             and first.bias is not None
             and second.bias is not None
+            and not has_hooks(first, second, self.dropout)
         ):
             y = channel_mlp(x.movedim(1, -1), first.weight, first.bias, second.weight, second.bias)
             return y.movedim(-1, 1)

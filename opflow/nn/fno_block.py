@@ -9,6 +9,7 @@ from opflow.kernels.dft import Slot
 from opflow.kernels.fno_layer import fno_layer
 from opflow.nn.activations import SplitActivation
 from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP, SoftGate
+from opflow.nn.hooks import has_hooks
 from opflow.nn.spectral import SpectralConv, fourier_resample
 
 
@@ -60,7 +61,7 @@ class FNOBlock(nn.Module):
             and isinstance(self.mlp_skip, SoftGate)
             and mlp is not None
             and activation is mlp.activation is nn.functional.gelu
-            and not (norm or stabilizer or preactivation or complex_data or mlp.dropout.p)
+            and not (norm or stabilizer or preactivation or complex_data)
             and not conv.separable
             and conv.bias is not None
         )
@@ -69,7 +70,7 @@ class FNOBlock(nn.Module):
         """Map `(batch, channel, *space)` to `(batch, channel, *out_grid)`."""
         grid = tuple(u.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
-        if self._fused and out_grid == grid:
+        if self._fused and out_grid == grid and not self._watched():
             slots = self.conv.slots_on(grid, grid)
             if self.conv.uses_products(slots):
                 return self._forward_fused(u, slots)
@@ -93,6 +94,12 @@ class FNOBlock(nn.Module):
             return z
         z = after(z)
         return z if self.last else self.activation(z)
+
+    def _watched(self) -> bool:
+        """Whether something happens in a part that the fused layer passes by."""
+        assert self.skip is not None and self.mlp is not None and self.mlp_skip is not None
+        parts = (self.conv, self.skip, self.mlp_skip, *self.mlp.modules())
+        return self.mlp.dropout.p > 0 or has_hooks(*parts)
 
     def _forward_fused(self, u: Tensor, slots: Sequence[Slot]) -> Tensor:
         assert (

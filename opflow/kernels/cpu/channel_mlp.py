@@ -9,7 +9,7 @@ from torch import Tensor
 from opflow.kernels.cpu.gelu import gelu, gelu_in_place, slope_times
 from opflow.kernels.cpu.gemm import multiply
 from opflow.kernels.cpu.team import address, arguments_of, compiled, keep, next_item, partial_sums, run, total
-from opflow.kernels.cpu.vectors import transpose
+from opflow.kernels.cpu.vectors import move_to_sum, transpose
 
 _TILE = 64  # points, so that their hidden layer stays in the first or second cache
 _ITEM = 16 * _TILE
@@ -53,27 +53,29 @@ def backward(
     points, n_in = x.shape
     size = max(_ITEM, _TILE * ceil(points / (_TILE * _SUMS)))
     items = ceil(points / size)
-    sums, rows = partial_sums(items, (w1, b1, w2, b2))
+    sums = partial_sums(items, (w1, b1, w2, b2))
     sizes = (size, points, n_in, len(w1), len(w2), sums.shape[1])
     into = 0 if grad_x is None else grad_x.data_ptr()
-    run(_backward, items, (*sizes, *(t.data_ptr() for t in (grad, x, w1, b1, w2)), into, *rows))
+    run(_backward, items, (*sizes, *(t.data_ptr() for t in (grad, x, w1, b1, w2, sums)), into))
     return total(sums, (w1, b1, w2, b2))
 
 
 @compiled
 def _backward(memory):
-    values = to_fixed_tuple(arguments_of(memory), 16)
-    size, points, n_in, hidden, n_out, step, grad, x, w1, b1, w2, grad_x = values[:12]
-    g_w1, g_b1, g_w2, g_b2 = values[12:]
+    values = to_fixed_tuple(arguments_of(memory), 13)
+    size, points, n_in, hidden, n_out, step, grad, x, w1, b1, w2, sums, grad_x = values
     tile = np.empty((3, _TILE * hidden), np.float32)
     h, active, gh = address(tile[0]), address(tile[1]), address(tile[2])
     row, transposed = np.ones(_TILE, np.float32), np.empty(n_in * hidden, np.float32)
     ones, w1_t = address(row), address(transposed)
     transpose(w1, n_in, w1_t, hidden, n_in)
+    gradients = np.zeros(step, np.float32)  # of a few tiles: long sums of small numbers lose digits
+    into_w1 = address(gradients)
+    into_b1 = into_w1 + 4 * hidden * n_in
+    into_w2 = into_b1 + 4 * hidden
+    into_b2 = into_w2 + 4 * n_out * hidden
     item = next_item(memory)
     while item >= 0:
-        at = 4 * item * step
-        into_w1, into_b1, into_w2, into_b2 = g_w1 + at, g_b1 + at, g_w2 + at, g_b2 + at
         end = min(points, (item + 1) * size)
         for first in range(item * size, end, _TILE):
             m = min(_TILE, end - first)
@@ -88,7 +90,11 @@ def _backward(memory):
             multiply(into_b1, hidden, ones, m, 1, h, hidden, 1, hidden, m, into_b1, hidden)
             if grad_x:
                 multiply(grad_x + 4 * first * n_in, n_in, h, hidden, 1, w1, n_in, m, n_in, hidden, 0, 0)
+            if (first // _TILE) % 8 == 7:
+                move_to_sum(into_w1, sums + 4 * item * step, step)
+        move_to_sum(into_w1, sums + 4 * item * step, step)
         item = next_item(memory)
+    keep(gradients)
     keep(tile)
     keep(row)
     keep(transposed)

@@ -13,7 +13,7 @@ from torch import Tensor
 from opflow.kernels.cpu.gelu import gelu, gelu_in_place, slope_times
 from opflow.kernels.cpu.gemm import multiply
 from opflow.kernels.cpu.team import address, arguments_of, compiled, keep, next_item, partial_sums, run, total
-from opflow.kernels.cpu.vectors import add_times, copy, repeat, times, transpose
+from opflow.kernels.cpu.vectors import add_times, copy, move_to_sum, repeat, times, transpose
 
 _TILE = 64  # points
 _LINES = 8  # of an item
@@ -35,7 +35,7 @@ def forward(
     out: Tensor,
     kept: Tensor | None,
 ) -> None:
-    """Write the layer to `out`, which may be u, and its inner field a to `kept`.
+    """Write the layer to `out` and its inner field a to `kept`, when given.
 
     Shapes:
         u, out and kept `(lines, points, c)`, t `(lines, k, c)`, basis `(points, k)`, skip `(c, c)`,
@@ -110,19 +110,18 @@ def backward(
     lines, points, channels = u.shape
     size = max(_LINES, ceil(lines / _SUMS))
     items = ceil(lines / size)
-    sums, rows = partial_sums(items, (skip, w1, b1, w2, b2, gate))
+    sums = partial_sums(items, (skip, w1, b1, w2, b2, gate))
     sizes = (size, lines, points, channels, len(b1), basis.shape[1], int(last), sums.shape[1])
-    tensors = (grad, u, a, basis, skip, w1, b1, w2, b2, gate, grad_t)
-    run(_backward, items, (*sizes, *(x.data_ptr() for x in tensors), *rows))
+    tensors = (grad, u, a, basis, skip, w1, b1, w2, b2, gate, grad_t, sums)
+    run(_backward, items, (*sizes, *(x.data_ptr() for x in tensors)))
     return total(sums, (skip, w1, b1, w2, b2, gate))
 
 
 @compiled
 def _backward(memory):
-    values = to_fixed_tuple(arguments_of(memory), 25)
+    values = to_fixed_tuple(arguments_of(memory), 20)
     size, lines, points, c, hidden, modes, last, step = values[:8]
-    grad, u, inner, basis, skip, w1, b1, w2, b2, gate, grad_t = values[8:19]
-    g_skip, g_w1, g_b1, g_w2, g_b2, g_gate = values[19:]
+    grad, u, inner, basis, skip, w1, b1, w2, b2, gate, grad_t, sums = values[8:]
     tile = np.empty((6, _TILE * max(c, hidden)), np.float32)
     z, h, active = address(tile[0]), address(tile[1]), address(tile[2])
     o, ga, product = address(tile[3]), address(tile[4]), address(tile[5])
@@ -134,10 +133,16 @@ def _backward(memory):
     repeat(gate, gates, c, _TILE)
     transpose(w1, c, w1_t, hidden, c)
     transpose(w2, hidden, w2_t, c, hidden)
+    gradients = np.zeros(step, np.float32)  # of a few tiles: long sums of small numbers lose digits
+    into_skip = address(gradients)
+    into_w1 = into_skip + 4 * c * c
+    into_b1 = into_w1 + 4 * hidden * c
+    into_w2 = into_b1 + 4 * hidden
+    into_b2 = into_w2 + 4 * c * hidden
+    into_gate = into_b2 + 4 * c
     item = next_item(memory)
     while item >= 0:
-        into_skip, into_w1, into_b1 = g_skip + 4 * item * step, g_w1 + 4 * item * step, g_b1 + 4 * item * step
-        into_w2, into_b2, into_gate = g_w2 + 4 * item * step, g_b2 + 4 * item * step, g_gate + 4 * item * step
+        tiles = 0
         for line in range(item * size, min(lines, (item + 1) * size)):
             for first in range(0, points, _TILE):
                 m = min(_TILE, points - first)
@@ -173,6 +178,11 @@ def _backward(memory):
                 multiply(a, c, g, c, 1, skip, c, m, c, c, a, c)
                 into_t, row = grad_t + 4 * line * modes * c, basis + 4 * first * modes
                 multiply(into_t, c, row, 1, modes, g, c, modes, c, m, into_t if first else 0, c)
+                tiles += 1
+                if tiles % 8 == 0:
+                    move_to_sum(into_skip, sums + 4 * item * step, step)
+        move_to_sum(into_skip, sums + 4 * item * step, step)
         item = next_item(memory)
     keep(tile)
     keep(constants)
+    keep(gradients)

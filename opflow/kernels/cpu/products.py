@@ -46,7 +46,7 @@ def bmm(a: Tensor, b: Tensor, out: Tensor, accumulate: bool = False) -> Tensor:
 @compiled
 def _bmm(memory):
     values = to_fixed_tuple(arguments_of(memory), 16)
-    size, products, blocks, m, n, k, keep = values[:7]
+    size, products, blocks, m, n, k, accumulate = values[:7]
     a, a_row, a_col, b, b_step, b_row, c, c_step, c_row = values[7:]
     item = next_item(memory)
     while item >= 0:
@@ -54,7 +54,7 @@ def _bmm(memory):
             first = (product % blocks) * _COLUMNS
             at_b = b + 4 * (product // blocks * b_step + first)
             at_c = c + 4 * (product // blocks * c_step + first)
-            width, start = min(n - first, _COLUMNS), at_c if keep else 0
+            width, start = min(n - first, _COLUMNS), at_c if accumulate else 0
             multiply(at_c, c_row, a, a_row, a_col, at_b, b_row, m, width, k, start, c_row)
         item = next_item(memory)
 

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ def compiled(function: Callable, signature=_KERNEL):
     options = {"nogil": True, "error_model": "numpy"}
     try:
         return cfunc(signature, cache=True, **options)(function)
-    except RuntimeError:
+    except (RuntimeError, OSError):
         return cfunc(signature, **options)(function)
 
 
@@ -118,17 +117,15 @@ def _find_openmp():
 _parallel = _find_openmp()
 
 
-def partial_sums(items: int, parameters: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
-    """Return zeros to add up gradients in, a row for each item, and the address of each gradient in row 0.
+def partial_sums(items: int, parameters: Sequence[Tensor]) -> Tensor:
+    """Return zeros to add up the gradients of the parameters in, one row for each item.
 
-    Rows are added in one order by `total`, so gradients do not depend on the number of threads.
+    `total` adds the rows in one order, so gradients do not depend on the number of threads.
     """
-    sizes = [p.numel() for p in parameters]
-    sums = parameters[0].new_zeros(items, sum(sizes))
-    return sums, [sums.data_ptr() + 4 * offset for offset in accumulate([0, *sizes[:-1]])]
+    return parameters[0].new_zeros(items, sum(p.numel() for p in parameters))
 
 
 def total(sums: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return the gradients that `partial_sums` took, in the shapes of the parameters."""
+    """Return the gradients that `sums` hold one behind the other, in the shapes of the parameters."""
     parts = sums.sum(0).split([p.numel() for p in parameters])
     return tuple(part.view(p.shape) for part, p in zip(parts, parameters))

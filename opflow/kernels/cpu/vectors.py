@@ -49,6 +49,16 @@ def times(x, y, out, size):
 
 
 @njit(**_OPTIONS)
+def move_to_sum(x, total, size):
+    """Add the numbers at address x to those at address `total`, and leave zeros behind."""
+    source, target = floats(x, size), floats(total, size)
+    for i in range(size):
+        target[i] += source[i]
+    for i in range(size):
+        source[i] = 0
+
+
+@njit(**_OPTIONS)
 def add_times(x, y, out, size):
     """Add x * y to the numbers at address `out`."""
     source, other, target = floats(x, size), floats(y, size), floats(out, size)
