@@ -13,6 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
+from pde_data.safety import safe_open
 from pde_data.storage import DatasetError
 
 
@@ -85,16 +86,24 @@ class FileArray(FieldArray):
     """A variable of one or several HDF5 files, joined along the sample axis.
 
     Contiguous variables are mapped into memory; others are read through a handle that each process opens
-    for itself. Only paths are pickled.
+    for itself. Only paths are pickled. `axes` are the axes of the file in the order of this array, for files
+    where the samples do not come first.
     """
 
     def __init__(
-        self, paths: Sequence[str | os.PathLike], name: str, counts: Sequence[int], inner: tuple, dtype: Any
+        self,
+        paths: Sequence[str | os.PathLike],
+        name: str,
+        counts: Sequence[int],
+        inner: Sequence[int],
+        dtype: Any,
+        axes: Sequence[int] | None = None,
     ):
         self.paths = [Path(path) for path in paths]
         self.name = name
         self.shape = (sum(counts), *inner)
         self.dtype = np.dtype(dtype)
+        self.axes = tuple(range(len(self.shape)) if axes is None else axes)
         self._starts = [0, *itertools.accumulate(counts)]
         self._maps: dict[int, np.ndarray | None] = {}
 
@@ -105,34 +114,48 @@ class FileArray(FieldArray):
         mapped = self._mapped(part)
         if mapped is not None:
             return mapped[local]
-        dataset = _HANDLES.get(self.paths[part])[self.name]
-        return _Row(dataset, local)
+        dataset = self._variable(_HANDLES.get(self.paths[part]), part)
+        at, *inner = self.axes
+        if self.axes == tuple(range(len(self.axes))):
+            return _Row(dataset, local)
+        return dataset[(slice(None),) * at + (local,)].transpose([axis - (axis > at) for axis in inner])
 
     @property
     def rows(self) -> np.ndarray | None:
         """See `FieldArray`."""
-        return self._mapped(0) if len(self.paths) == 1 else None
+        values = self._mapped(0) if len(self.paths) == 1 else None
+        return values if values is not None and values.flags.c_contiguous else None
 
     def _mapped(self, part: int) -> np.ndarray | None:
         if part not in self._maps:
-            self._maps[part] = _map(self.paths[part], self.name)
+            self._maps[part] = self._map(part)
         return self._maps[part]
+
+    def _map(self, part: int) -> np.ndarray | None:
+        path = self.paths[part]
+        with safe_open(path) as file:
+            dataset = self._variable(file, part)
+            plain = dataset.chunks is None and dataset.dtype.isnative and not dataset.is_virtual
+            offset = dataset.id.get_offset() if plain else None
+            if offset is None:
+                return None
+            # asarray drops the memmap class, whose every slice costs a microsecond; the mapping stays alive.
+            return np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape)).transpose(self.axes)
+
+    def _variable(self, file: Any, part: int) -> Any:
+        """The variable in an open file, which may be another file by now than the one described."""
+        found = file.get(self.name)
+        shape = (self._starts[part + 1] - self._starts[part], *self.shape[1:])
+        expected = tuple(size for _, size in sorted(zip(self.axes, shape)))
+        if getattr(found, "shape", None) != expected or found.dtype != self.dtype:
+            raise DatasetError(
+                f"{self.paths[part]} has changed: it held {self.name!r} of shape {expected} and type "
+                f"{self.dtype} when it was opened; open it again"
+            )
+        return found
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_maps": {}}
-
-
-def _map(path: Path, name: str) -> np.ndarray | None:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        dataset: Any = file[name]
-        plain = dataset.chunks is None and dataset.dtype.isnative and not dataset.is_virtual
-        offset = dataset.id.get_offset() if plain else None
-        if offset is None:
-            return None
-        # asarray drops the memmap class, whose every slice costs a microsecond; the mapping stays alive.
-        return np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape))
 
 
 @final
@@ -160,8 +183,6 @@ class _Handles:
         self._files: OrderedDict[tuple, Any] = OrderedDict()
 
     def get(self, path: Path) -> Any:
-        import h5py
-
         try:
             status = path.stat()
             key = (
@@ -171,7 +192,7 @@ class _Handles:
                 status.st_mtime_ns,
             )  # a file put in its place is another file
             if key not in self._files:
-                self._files[key] = h5py.File(path, "r")
+                self._files[key] = safe_open(path)
         except OSError as error:
             raise DatasetError(f"cannot open {path}: {error}") from error
         while len(self._files) > self.limit:
@@ -181,6 +202,19 @@ class _Handles:
 
 
 _HANDLES = _Handles()
+
+
+def check_finite(
+    values: np.ndarray, where: str, name: str, sample: int, over_time: bool, remedy: str
+) -> None:
+    """Raise `DatasetError` when one sample, `([time,] *space)`, of a variable holds NaN or infinity."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        frame = f" (first in frame {int(np.argwhere(bad)[0][0])})" if over_time else ""
+        raise DatasetError(
+            f"{where}: variable {name!r} of sample {sample} holds {int(bad.sum())} values that are NaN or "
+            f"infinite{frame}; {remedy}"
+        )
 
 
 @final

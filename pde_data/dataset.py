@@ -12,9 +12,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pde_data import loading, sources
-from pde_data.arrays import FieldArray, MemoryArray
+from pde_data.arrays import FieldArray, MemoryArray, check_finite
 from pde_data.grids import Grid
-from pde_data.storage import DatasetError, Schema, Variable
+from pde_data.storage import Schema, Variable
 
 if TYPE_CHECKING:
     import xarray
@@ -148,7 +148,10 @@ class FieldDataset(Dataset):
             for name, channel in zip(names[role], channels):
                 variables[name] = Variable(("sample", *time, *space), MemoryArray(channel))
         sizes = Schema(variables).sizes
-        grid = grid or Grid(tuple(sizes[d] for d in space))
+        points = tuple(sizes[d] for d in space)
+        if grid is not None and grid.sizes != points:
+            raise ValueError(f"grid has sizes {grid.sizes}, but the arrays have {points} points")
+        grid = grid or Grid(points)
         if time:
             variables["time"] = Variable(("time",), np.arange(sizes["time"]) * time_step)
         variables |= sources.coordinate_variables(grid)
@@ -277,17 +280,11 @@ class FieldDataset(Dataset):
 
     def _check(self, samples: np.ndarray) -> None:
         """Look for NaN and infinity in samples that are read for the first time."""
+        remedy = "leave the sample out with samples=, or repair the data"
         for sample in np.unique(samples[~self._checked[samples]]).tolist():
             for name, array in self._arrays.items():
-                bad = ~np.isfinite(np.asarray(array.sample(sample)))
-                if bad.any():
-                    first = int(np.argwhere(bad)[0][0])
-                    frame = f" (first in frame {first})" if self.time_dependent else ""
-                    raise DatasetError(
-                        f"{self.name}: variable {name!r} of sample {sample} holds {int(bad.sum())} "
-                        f"values that are NaN or infinite{frame}; "
-                        "leave the sample out with samples=, or repair the data"
-                    )
+                values = np.asarray(array.sample(sample))
+                check_finite(values, self.name, name, sample, self.time_dependent, remedy)
             self._checked[sample] = True
 
     def _count_windows(self) -> int:

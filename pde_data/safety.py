@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,7 @@ MAX_CHUNK = 2**30
 SMALL = 2**20  # below this a variable may be all fill value
 
 
-@contextmanager
-def safe_open(path: str | os.PathLike) -> Iterator[Any]:
+def safe_open(path: str | os.PathLike) -> Any:
     """Open an HDF5 file for reading after looking at every link and every dataset in it.
 
     Raises `DatasetError` for a missing, empty, truncated or foreign file, external links, external raw
@@ -37,13 +34,16 @@ def safe_open(path: str | os.PathLike) -> Iterator[Any]:
         file = h5py.File(path, "r")
     except OSError as error:
         raise DatasetError(_unreadable(path, str(error))) from error
-    with file:
+    try:
         links: list[tuple[str, Any]] = []
         # Collected first: an exception inside HDF5's own loop would be lost.
         file.visititems_links(lambda name, link: links.append((name, link)))
         for name, link in links:
             _check_link(file, path, name, link)
-        yield file
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _unreadable(path: Path, reason: str) -> str:
@@ -110,6 +110,7 @@ def _check_dataset(dataset: Any, path: Path) -> None:
 def _check_sources(dataset: Any, path: Path) -> None:
     # HDF5 fills the part of a missing source with zeros and says nothing.
     root = path.resolve().parent
+    stored = {}
     for source in dataset.virtual_sources():
         target = (root / source.file_name).resolve() if source.file_name != "." else path.resolve()
         where = f"{path}: virtual variable {dataset.name!r} takes its values from {source.file_name!r}"
@@ -117,3 +118,9 @@ def _check_sources(dataset: Any, path: Path) -> None:
             raise DatasetError(f"{where}, outside of {root}; such files are not read")
         if not target.is_file():
             raise DatasetError(f"{where}, which is missing; put it beside the file")
+        stored[target] = target.stat().st_size
+    if dataset.nbytes > SMALL and dataset.nbytes > MAX_RATIO * sum(stored.values()):
+        raise DatasetError(
+            f"{path}: virtual variable {dataset.name!r} declares {dataset.nbytes:,} bytes but its sources "
+            f"have only {sum(stored.values()):,}; the file is unfinished or forged"
+        )

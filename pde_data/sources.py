@@ -36,9 +36,9 @@ def field_names(schema: Schema, inputs: Any, targets: Any, where: str) -> tuple[
     """Names of inputs and targets, with defaults, each checked to be a field."""
     fields = schema.fields
     if inputs is None:
-        inputs = schema.attributes.get("inputs", list(fields) if len(fields) == 1 else None)
+        inputs = _recommended(schema, "inputs") or (list(fields) if len(fields) == 1 else None)
         if targets is None:
-            targets = schema.attributes.get("targets")
+            targets = _recommended(schema, "targets")
     if inputs is None:
         raise DatasetError(
             f"{where} has several fields, choose inputs (and targets) among {', '.join(fields)}"
@@ -58,6 +58,12 @@ def field_names(schema: Schema, inputs: Any, targets: Any, where: str) -> tuple[
     return chosen, wanted
 
 
+def _recommended(schema: Schema, role: str) -> list[str] | None:
+    """Names in a global attribute, with spaces between them as in other lists of the CF conventions."""
+    names = schema.attributes.get(role, "")
+    return list(names.split() if isinstance(names, str) else names) or None
+
+
 def _listed(names: str | Sequence[str]) -> list[str]:
     listed = [names] if isinstance(names, str) else list(names)
     if not listed:
@@ -72,6 +78,14 @@ def common_dims(schema: Schema, names: list[str], where: str) -> tuple[str, ...]
         raise DatasetError(f"{where}: {names[0]!r} has axes {first.dims}, expected (sample[, time], *space)")
     for name in names[1:]:
         other = schema.fields[name]
+        if ("time" in other.dims) != ("time" in first.dims):
+            static, moving = sorted((names[0], name), key=lambda n: "time" in schema.fields[n].dims)
+            dim = len(schema.fields[static].dims) - 1
+            raise DatasetError(
+                f"{where}: {static!r} has no time axis but {moving!r} has one; to learn a whole trajectory, "
+                "take its frames as channels: ds = pde_data.open(...); FieldDataset.from_arrays("
+                f"inputs=ds[{static!r}], targets=ds[{moving!r}], dim={dim})"
+            )
         if other.dims != first.dims or other.values.shape != first.values.shape:
             raise DatasetError(
                 f"{where}: {name!r} has shape {dict(zip(other.dims, other.values.shape))} but {names[0]!r} "

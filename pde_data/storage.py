@@ -16,6 +16,7 @@ import numpy as np
 
 CONVENTIONS = "CF-1.11"
 SCHEMA = "pde_data 1"
+NO_COORDINATE = "This is a netCDF dimension but not a netCDF variable"
 
 
 @final
@@ -44,19 +45,24 @@ class Schema:
     """Variables over named dimensions, coordinates among them, and global attributes.
 
     A variable whose only dimension has its own name is the coordinate of that dimension.
+    `dimensions` are sizes known from elsewhere: to be written later, a variable has none.
     """
 
     variables: Mapping[str, Variable]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    dimensions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Size of each dimension, from the variables that have values."""
+        """Size of each dimension, from the variables that have values, and of `dimensions`."""
         return {
-            dim: size
-            for variable in self.variables.values()
-            if variable.values is not None
-            for dim, size in zip(variable.dims, variable.values.shape)
+            **self.dimensions,
+            **{
+                dim: size
+                for variable in self.variables.values()
+                if variable.values is not None
+                for dim, size in zip(variable.dims, variable.values.shape)
+            },
         }
 
     @property
@@ -119,6 +125,11 @@ def _declare(file: Any, schema: Schema) -> None:
             target = file.create_dataset(name, data=variable.values, track_times=False)
         for key, value in variable.attributes.items():
             target.attrs[key] = as_attribute(value)
+    for dim in {dim: None for variable in schema.variables.values() for dim in variable.dims}:
+        if dim not in schema.variables:
+            # How netCDF-4 stores a dimension without coordinates; the values are never written.
+            scale = file.create_dataset(dim, (sizes[dim],), ">f4", track_times=False)
+            scale.make_scale(f"{NO_COORDINATE}. {sizes[dim]:10d}")
     for name, variable in schema.variables.items():
         if variable.dims == (name,):
             file[name].make_scale(name)

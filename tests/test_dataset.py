@@ -390,6 +390,8 @@ def test_wrong_arrays(file):
         FieldDataset.from_arrays(inputs=np.zeros((2, 8), complex), targets=np.zeros((2, 8)))
     with pytest.raises(ValueError, match=r"input has shape \(2,\), expected \(n, \[channel,\] \*space\)"):
         FieldDataset.from_arrays(inputs=np.zeros(2), targets=np.zeros(2))
+    with pytest.raises(ValueError, match=r"grid has sizes \(8, 4\), but the arrays have \(8, 5\) points"):
+        FieldDataset.from_arrays(trajectories=np.zeros((2, 3, 8, 5)), grid=Grid((8, 4)))
     with pytest.raises(ValueError, match="inputs and targets, or trajectories alone"):
         FieldDataset.from_arrays(inputs=np.zeros((2, 8)))
     with pytest.raises(

@@ -1,12 +1,10 @@
 """Files: round trips, bytes, and what is refused."""
 
 import os
-import zipfile
 
 import h5py
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,6 +121,16 @@ def test_no_folder_to_write_to(tmp_path):
         write(tmp_path / "nowhere" / "a.h5", small(np.zeros((1, 1, 1, 1))), [])
 
 
+def test_sizes_that_contradict_each_other(good):
+    path, values = good
+    with h5py.File(path, "r+") as file:
+        file["v"] = values[:3]
+        for axis, dim in enumerate(("sample", "time", "x", "y")):
+            file["v"].dims[axis].attach_scale(file[dim])
+    with pytest.raises(DatasetError, match=r"has \d entries along 'sample', where another one has \d"):
+        pde_data.open(path)
+
+
 # What is refused, each with its words.
 
 
@@ -159,6 +167,14 @@ def declared_huge(file, folder):
     file.create_dataset("huge", (2**20, 2**20), "f4", chunks=(1024, 1024), compression="gzip")
 
 
+def virtual_huge(file, folder):
+    with h5py.File(folder / "source.h5", "w") as source:
+        source["u"] = np.zeros((4, 2), np.float32)
+    layout = h5py.VirtualLayout((2**20, 2**20), "f4")
+    layout[:4, :2] = h5py.VirtualSource("source.h5", "u", (4, 2))
+    file.create_virtual_dataset("v", layout)
+
+
 def text_field(file, folder):
     text = file.create_dataset("words", (4, 6), h5py.string_dtype())
     text.dims[0].attach_scale(file["sample"])
@@ -179,6 +195,10 @@ def packed(file, folder):
         (virtual_missing, "takes its values from 'absent.h5', which is missing"),
         (virtual_outside, "'../../outside.h5', outside of"),
         (declared_huge, "declares 4,398,046,511,104 bytes but only 0 are stored"),
+        (
+            virtual_huge,
+            r"virtual variable '/v' declares 4,398,046,511,104 bytes but its sources have only \d,",
+        ),
         (text_field, "'words' has type object, expected real numbers"),
         (packed, "'u' is packed"),
     ],
@@ -203,6 +223,36 @@ def test_virtual_data_beside_the_file_is_read(good):
         for axis, dim in enumerate(("sample", "time", "x", "y")):
             target.dims[axis].attach_scale(file[dim])
     np.testing.assert_array_equal(pde_data.open(joined).v.values, values)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_file_that_takes_the_place_of_another_is_checked_too(good, chunked):
+    path, values = good
+    secret = path.with_name("secret.h5")
+    with h5py.File(secret, "w") as file:
+        file["u"] = values
+    if chunked:
+        encoding = {"u": {"chunksizes": (1, 1, 6, 5)}}
+        pde_data.open(path).load().to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    pairs = pde_data.FieldDataset(path)
+    if chunked:
+        pairs.gather([0])  # from now on through a handle, which is opened anew for a new file
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        file["u"] = h5py.ExternalLink("secret.h5", "u")
+    with pytest.raises(DatasetError, match="'u' is an external link to 'secret.h5'"):
+        pairs.gather([2])
+    for other in (values[:2], values.astype(np.float64)):
+        path.unlink()
+        with h5py.File(path, "w") as file:
+            file.create_dataset("u", data=other, chunks=other.shape if chunked else None)
+        with pytest.raises(
+            DatasetError, match=r"has changed: it held 'u' of shape \(4, 3, 6, 5\) and type float32"
+        ):
+            pairs.gather([2])
+    path.unlink()
+    with pytest.raises(DatasetError, match="there is no file|cannot open"):
+        pairs.gather([2])
 
 
 def test_a_filter_that_is_not_there(good, monkeypatch):
@@ -259,68 +309,6 @@ def test_big_endian_and_chunked_and_double_are_read_right(good, tmp_path):
         x, y = pde_data.FieldDataset(path, name, window=2).gather([3, 0])
         np.testing.assert_array_equal(x.numpy(), values[[3, 0], :2])
         np.testing.assert_array_equal(y.numpy(), values[[3, 0], 2:])
-
-
-# neuraloperator's files
-
-
-def test_neuraloperator_darcy(real_data, tmp_path):
-    file = real_data / "darcy_test_32.pt"
-    tensors = torch.load(file, weights_only=True)
-    dataset = pde_data.open(file)
-    assert dataset.x.dims == ("sample", "x1", "x2") and dataset.x.dtype == np.float32
-    np.testing.assert_array_equal(dataset.x.values, tensors["x"].float().numpy())
-    np.testing.assert_array_equal(dataset.y.values, tensors["y"].numpy())
-    pde_data.formats.convert(file, tmp_path / "darcy.h5")
-    pairs = pde_data.FieldDataset(tmp_path / "darcy.h5")
-    assert (pairs.input_names, pairs.target_names) == (["x"], ["y"])
-    x, y = pairs[7]
-    np.testing.assert_array_equal(x[0].numpy(), tensors["x"][7].float().numpy())
-    np.testing.assert_array_equal(y[0].numpy(), tensors["y"][7].numpy())
-
-
-def test_neuraloperator_darcy_nodes_are_where_we_say(real_data):
-    coarse, fine = (pde_data.open(real_data / f"darcy_test_{n}.pt") for n in (16, 32))
-    # Shared coordinates hold the same values: 16 is every second node of 32.
-    np.testing.assert_array_equal(coarse.x1.values, fine.x1.values[::2])
-    np.testing.assert_array_equal(coarse.x.values, fine.x.sel(x1=coarse.x1, x2=coarse.x2).values)
-    np.testing.assert_allclose(coarse.y.values, fine.y.sel(x1=coarse.x1, x2=coarse.x2).values, rtol=0, atol=0)
-    # The pressure vanishes on the boundary, which is at 0 and not at the last node.
-    size = np.abs(fine.y).mean("sample")
-    assert size.isel(x1=0).max() < 0.2 * size.isel(x1=-1).max()
-
-
-def test_neuraloperator_channels_times_and_faults(tmp_path):
-    def saved(content):
-        torch.save(content, tmp_path / "a.pt")
-        return pde_data.open(tmp_path / "a.pt")
-
-    channels = saved({"x": torch.zeros(3, 1, 8, 6, dtype=torch.bool), "y": torch.ones(3, 1, 8, 6)})
-    assert dict(channels.sizes) == {"sample": 3, "x1": 8, "x2": 6}
-    burgers = saved({"x": torch.zeros(3, 16), "y": torch.ones(3, 5, 16)})
-    assert burgers.y.dims == ("sample", "time", "x1")
-    with pytest.raises(DatasetError, match=r"tensors 'x' and 'y', it holds \['u'\]"):
-        saved({"u": torch.zeros(3, 16)})
-    with pytest.raises(DatasetError, match=r"x has shape \(3, 16\), y \(2, 16\)"):
-        saved({"x": torch.zeros(3, 16), "y": torch.zeros(2, 16)})
-
-
-class Trap:
-    """Unpickling this would make a folder."""
-
-    def __reduce__(self):
-        return os.mkdir, ("/tmp/should-not-exist-pde-data",)
-
-
-def test_a_pickle_with_code_does_not_run(tmp_path):
-    torch.save({"x": Trap()}, tmp_path / "trap.pt")
-    with pytest.raises(DatasetError, match="as tensors alone"):
-        pde_data.open(tmp_path / "trap.pt")
-    assert not os.path.exists("/tmp/should-not-exist-pde-data")
-    with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
-        archive.writestr("hello.txt", "no tensors")
-    with pytest.raises(DatasetError, match="in no format"):
-        pde_data.open(tmp_path / "other.pt")
 
 
 def test_native_reads_text_coordinates(good):

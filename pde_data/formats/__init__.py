@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, final
 
 import numpy as np
 
+from pde_data.arrays import check_finite
 from pde_data.formats import native, neuralop, shards
 from pde_data.storage import DatasetError, Schema, Variable, write
 
@@ -73,22 +74,25 @@ def open(path: str | os.PathLike) -> xarray.Dataset:
 def convert(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Write a data set of any known format as one netCDF-4 file with float32 fields, sample by sample.
 
-    Raises `DatasetError` like `open`, and when the target cannot be written.
+    Raises `DatasetError` like `open`, for NaN, infinity and values beyond float32 in a field, and when the
+    target cannot be written.
     """
     schema = read(source)
     fields = schema.fields
+    count = schema.sizes["sample"]
     variables = {
         name: Variable(variable.dims, None, variable.attributes) if name in fields else variable
         for name, variable in schema.variables.items()
     }
     if "sample" not in variables:
-        count = schema.sizes["sample"]
         variables["sample"] = Variable(("sample",), np.arange(count), {"long_name": "sample number"})
-    blocks = (
-        (
-            sample,
-            {name: np.asarray(variable.values[sample : sample + 1]) for name, variable in fields.items()},
-        )
-        for sample in range(schema.sizes["sample"])
-    )
-    write(target, Schema(variables, schema.attributes), blocks)
+
+    def values(name: str, sample: int) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            result = np.asarray(fields[name].values[sample], np.float32)
+        remedy = "repair the data first (fields are written as float32, up to 3.4e38)"
+        check_finite(result, os.fspath(source), name, sample, "time" in fields[name].dims, remedy)
+        return result[None]
+
+    blocks = ((sample, {name: values(name, sample) for name in fields}) for sample in range(count))
+    write(target, Schema(variables, schema.attributes, schema.sizes), blocks)

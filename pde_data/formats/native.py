@@ -9,7 +9,7 @@ import numpy as np
 
 from pde_data.arrays import FileArray
 from pde_data.safety import safe_open
-from pde_data.storage import DatasetError, Schema, Variable
+from pde_data.storage import NO_COORDINATE, DatasetError, Schema, Variable
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Written by the netCDF layer for itself.
@@ -22,7 +22,7 @@ _INTERNAL = {
     "_Netcdf4Coordinates",
     "_NCProperties",
 }
-_NO_COORDINATE = b"This is a netCDF dimension but not a netCDF variable"
+_FIRST = {"sample": 0, "time": 1}  # the place of these axes, whatever it is in the file
 
 
 def recognises(path: Path) -> bool:
@@ -38,6 +38,13 @@ def read(path: Path) -> Schema:
     with safe_open(path) as file:
         variables = {name: _variable(path, name, item) for name, item in file.items() if _is_variable(item)}
         schema = Schema(variables, _attributes(file))
+    for name, variable in variables.items():
+        for dim, size in zip(variable.dims, variable.values.shape):
+            if size != schema.sizes[dim]:
+                raise DatasetError(
+                    f"{path}: variable {name!r} has {size} entries along {dim!r}, where another one has "
+                    f"{schema.sizes[dim]}; the file is unfinished or damaged"
+                )
     if not schema.fields:
         held = ", ".join(f"{name} {tuple(v.values.shape)}" for name, v in variables.items()) or "no variables"
         raise DatasetError(
@@ -49,7 +56,8 @@ def read(path: Path) -> Schema:
 
 def _is_variable(item: Any) -> bool:
     # A dimension without coordinates is a scale of zeros, marked by its name.
-    return hasattr(item, "dims") and not np.bytes_(item.attrs.get("NAME", b"")).startswith(_NO_COORDINATE)
+    name = np.bytes_(item.attrs.get("NAME", b""))
+    return hasattr(item, "dims") and not name.startswith(NO_COORDINATE.encode())
 
 
 def _variable(path: Path, name: str, dataset: Any) -> Variable:
@@ -58,11 +66,15 @@ def _variable(path: Path, name: str, dataset: Any) -> Variable:
     attributes = _attributes(dataset)
     if "scale_factor" in attributes or "add_offset" in attributes:
         raise DatasetError(f"{where} is packed (scale_factor, add_offset); unpack it with xarray first")
-    if dims[:1] == ("sample",) and len(dims) > 1:
+    if "sample" in dims and len(dims) > 1:
         if dataset.dtype.kind not in "fiub":
             raise DatasetError(f"{where} has type {dataset.dtype}, expected real numbers")
+        axes = sorted(range(len(dims)), key=lambda axis: _FIRST.get(dims[axis], len(_FIRST)))
+        count, *inner = (dataset.shape[axis] for axis in axes)
         return Variable(
-            dims, FileArray([path], name, dataset.shape[:1], dataset.shape[1:], dataset.dtype), attributes
+            tuple(dims[axis] for axis in axes),
+            FileArray([path], name, [count], inner, dataset.dtype, axes),
+            attributes,
         )
     if dataset.shape is None:
         raise DatasetError(f"{where} is empty (a null dataspace)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from pde_data.formats import native
 from pde_data.storage import DatasetError, Schema, Variable, read_json
 
 MANIFEST = "manifest.json"
+_KEYS = {"request": dict, "shard_count": int, "shards": list}
+_SHARD_KEYS = {"file": str, "first": int, "sha256": str}
 
 
 def recognises(path: Path) -> bool:
@@ -18,14 +21,28 @@ def recognises(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest; `DatasetError` when it is not one that `pde_data.generate` wrote."""
+    content = read_json(path)
+    checks = [("", content, _KEYS)]
+    if isinstance(content.get("shards"), list):
+        checks += [(f"shards[{i}].", shard, _SHARD_KEYS) for i, shard in enumerate(content["shards"])]
+    for where, part, keys in checks:
+        for key, kind in keys.items():
+            value = part.get(key) if isinstance(part, dict) else None
+            if not isinstance(value, kind):
+                raise DatasetError(
+                    f"{path} is not a manifest of pde_data.generate: {where}{key} is {value!r}, expected "
+                    f"{kind.__name__}; move it away or name another place"
+                )
+    return content
+
+
 def read(path: Path) -> Schema:
     """Join the shards along `sample`; raises `DatasetError` while some are missing."""
-    manifest = read_json(path / MANIFEST)
-    try:
-        files = [path / Path(shard["file"]).name for shard in manifest["shards"]]
-        expected = manifest["shard_count"]
-    except (KeyError, TypeError) as error:
-        raise DatasetError(f"{path / MANIFEST} is not a manifest of pde_data.generate: {error!r}") from error
+    manifest = read_manifest(path / MANIFEST)
+    files = [path / Path(shard["file"]).name for shard in manifest["shards"]]
+    expected = max(1, manifest["shard_count"])
     missing = [file.name for file in files if not file.is_file()]
     if len(files) < expected or missing:
         raise DatasetError(
@@ -43,9 +60,9 @@ def _join(name: str, first: Variable, files: list[Path], parts: list[Schema]) ->
     for file, part in zip(files, parts):
         same = name in part.variables and part.variables[name].dims == first.dims
         inner = slice(1 if first.dims[:1] == ("sample",) else 0, None)
-        if not same or part.variables[name].values.shape[inner] != first.values.shape[inner]:
+        if not same or _layout(part.variables[name], inner) != _layout(first, inner):
             raise DatasetError(
-                f"{file}: variable {name!r} differs in shape from {files[0]}; a set has one grid"
+                f"{file}: variable {name!r} differs in shape or type from {files[0]}; a set has one grid"
             )
         if inner.start == 0 and not np.array_equal(part.variables[name].values, first.values):
             raise DatasetError(f"{file}: {name!r} has other values than in {files[0]}; a set has one grid")
@@ -54,7 +71,13 @@ def _join(name: str, first: Variable, files: list[Path], parts: list[Schema]) ->
     values = [part.variables[name].values for part in parts]
     if isinstance(first.values, FileArray):
         counts = [len(value) for value in values]
-        joined = FileArray(files, name, counts, first.values.shape[1:], first.values.dtype)
+        array = first.values
+        joined = FileArray(files, name, counts, array.shape[1:], array.dtype, array.axes)
     else:
         joined = np.concatenate(values)
     return Variable(first.dims, joined, first.attributes)
+
+
+def _layout(variable: Variable, inner: slice) -> tuple:
+    values = variable.values
+    return values.shape[inner], values.dtype, getattr(values, "axes", None)
