@@ -58,6 +58,8 @@ def generate(
     instance = _instance(equation, parameters)
     if samples < 1:
         raise ValueError(f"samples={samples}, expected at least 1")
+    if seed < 0:
+        raise ValueError(f"seed={seed}, expected at least 0")
     size = min(25, -(-samples // 16)) if shard_size is None else shard_size
     if size < 1:
         raise ValueError(f"shard_size={size}, expected at least 1")
@@ -86,11 +88,7 @@ def _instance(equation: str | Equation, parameters: dict[str, Any]) -> Equation:
         return equation
     if equation not in EQUATIONS:
         raise ValueError(f"equation={equation!r} is unknown: choose one of {', '.join(EQUATIONS)}")
-    try:
-        return EQUATIONS[equation](**parameters)
-    except TypeError as error:
-        known = ", ".join(EQUATIONS[equation]().parameters())
-        raise ValueError(f"{equation}: {str(error).split('() ')[-1]}; its parameters are {known}") from error
+    return EQUATIONS[equation].from_parameters(**parameters)
 
 
 def _make(request: Request, manifest: Manifest, processes: int) -> None:

@@ -14,6 +14,11 @@ _COEFFICIENT_SETS = 32  # step sizes whose coefficients are kept
 _CHUNK_BYTES = {"cpu": 270_000, "cuda": 64_000_000}  # one work array: near the cache, fills the GPU
 
 
+def highest_mode(n: int) -> int:
+    """The highest mode below ``n/3``, which the 2/3 rule keeps on ``n`` points."""
+    return (n - 1) // 3
+
+
 class Spectrum:
     """Fourier space of real fields on a periodic grid, cut by the 2/3 rule.
 
@@ -37,7 +42,7 @@ class Spectrum:
             raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         self.grid, self.dtype, self.device = grid, dtype, torch.device(device)
         self.complex_dtype = torch.complex64 if dtype == torch.float32 else torch.complex128
-        self.highest = tuple((n - 1) // 3 for n in grid.sizes)
+        self.highest = tuple(highest_mode(n) for n in grid.sizes)
         self.shape = (self.highest[-1] + 1, *grid.sizes[:-1])
         self._other_axes = tuple(range(1 - grid.ndim, 0))
         mask = torch.ones(self.shape, dtype=torch.bool)

@@ -169,12 +169,67 @@ def test_rectangular_arrays_live_on_the_square_box():
     assert relative(w, np.exp(-2 * 0.01 * PERIOD**2 * 2.0) * w0) <= 1e-12
 
 
+# Each lies in one eigenspace of the Laplacian, in which the flow from rest stays: mode and (kx, ky).
+FORCINGS = {"fno": (1, (1, 1)), "sym": (2, (2, 0)), "kolmogorov": (5, (0, 5))}
+
+
+@pytest.mark.parametrize(("forcing", "mode", "vector"), [(f, m, v) for f, (m, v) in FORCINGS.items()])
+def test_a_forcing_drives_the_flow_from_the_smallest_grid_that_resolves_it(forcing, mode, vector):
+    n = 3 * mode + 1
+    x, y = PERIOD * np.array(np.meshgrid(np.arange(n) / n, np.arange(n) / n, indexing="ij"))
+    f = {
+        "fno": 0.1 * (np.sin(x + y) + np.cos(x + y)),
+        "sym": 0.1 * (np.cos(2 * x) + np.cos(2 * y)),
+        "kolmogorov": -0.3 * PERIOD * 5 * np.cos(5 * y),
+    }[forcing]
+    settings = {"forcing": forcing, "amplitude": 0.3, "wavenumber": 5, "viscosity": 0.01}
+    w = simulate("navier_stokes", np.zeros((1, n, n)), [0.7], **settings)[0, 0]
+    decay = 0.01 * PERIOD**2 * np.sum(np.square(vector))
+    assert relative(w, f * (1 - np.exp(-decay * 0.7)) / decay) <= 1e-11
+    with pytest.raises(ValueError, match=f"acts on mode {mode}, but {n - 1} points"):
+        NavierStokesSolver(NavierStokes(forcing=forcing, wavenumber=5), Grid((n - 1, n - 1)), torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("forcing", "wavenumber", "n", "highest", "smallest"),
+    [
+        ("kolmogorov", 14, 16, 5, 43),
+        ("kolmogorov", 7, 16, 5, 22),
+        ("kolmogorov", 4, 8, 2, 13),
+        ("sym", 4, 4, 1, 7),
+    ],
+)
+def test_a_forcing_beyond_the_grid_is_refused(forcing, wavenumber, n, highest, smallest):
+    words = rf"{n} points resolve modes up to {highest} .*smallest resolution .* is {smallest}$"
+    with pytest.raises(ValueError, match=words):
+        NavierStokes(resolution=n, forcing=forcing, wavenumber=wavenumber)
+    with pytest.raises(ValueError, match=words):
+        simulate("navier_stokes", np.zeros((1, n, n)), [1.0], forcing=forcing, wavenumber=wavenumber)
+    NavierStokes(resolution=n, solve_resolution=smallest, forcing=forcing, wavenumber=wavenumber)
+
+
+def test_the_axis_of_the_forcing_is_the_one_that_must_resolve_it():
+    settings = {"times": [0.1], "forcing": "kolmogorov", "wavenumber": 8}
+    assert np.abs(simulate("navier_stokes", np.zeros((1, 8, 25)), **settings)).max() > 1
+    with pytest.raises(ValueError, match="acts on mode 8, but 8 points"):
+        simulate("navier_stokes", np.zeros((1, 25, 8)), **settings)
+
+
+def test_initial_values_may_lie_in_memory_in_any_way():
+    w0 = random_vorticity(16)
+    expected = simulate("navier_stokes", w0, [0.5])
+    frozen = w0.copy()
+    frozen.setflags(write=False)
+    for other in (w0[:, ::-1].copy()[:, ::-1], np.asfortranarray(w0), w0.astype(">f8"), frozen):
+        np.testing.assert_array_equal(simulate("navier_stokes", other, [0.5]), expected)
+
+
 GOOD = np.zeros((1, 16, 16))
 BAD_CALLS = {
     "unknown equation": (ValueError, "choose 'navier_stokes'", ("euler", GOOD, [1.0]), {}),
     "integers": (
         TypeError,
-        "float32 or float64, got torch.int64",
+        "float32 or float64, got ndarray of int64",
         ("navier_stokes", GOOD.astype(int), [1.0]),
         {},
     ),
@@ -196,6 +251,26 @@ BAD_CALLS = {
     ),
     "viscosity": (ValueError, "viscosity=-1 must be", ("navier_stokes", GOOD, [1.0]), {"viscosity": -1}),
     "dt": (ValueError, "dt=0 must be positive", ("navier_stokes", GOOD, [1.0]), {"dt": 0}),
+    "list": (TypeError, "must be a NumPy array or tensor.*got list", ("navier_stokes", [[[0.0]]], [1.0]), {}),
+    "unknown parameter": (
+        ValueError,
+        "navier_stokes has no parameter 'viscocity'; its parameters are viscosity, forcing",
+        ("navier_stokes", GOOD, [1.0]),
+        {"viscocity": 1e-3},
+    ),
+    "decided parameter": (
+        ValueError,
+        "resolution=16: simulate takes the grid and the dtype from the initial values",
+        ("navier_stokes", GOOD, [1.0]),
+        {"resolution": 16},
+    ),
+    "text": (TypeError, "dt='x', expected a number", ("navier_stokes", GOOD, [1.0]), {"dt": "x"}),
+    "fraction": (
+        TypeError,
+        "wavenumber=2.5, expected a whole number",
+        ("navier_stokes", GOOD, [1.0]),
+        {"wavenumber": 2.5},
+    ),
 }
 
 
@@ -210,6 +285,7 @@ def test_bad_calls_are_explained(error, words, args, settings):
     [
         ({"resolution": 3}, "at least 4"),
         ({"records": 0}, "at least 1"),
+        ({"wavenumber": 0}, "wavenumber=0 must be at least 1"),
         ({"dtype": "float16"}, "choose float32 or float64"),
         ({"resolution": 64, "solve_resolution": 32}, "must not be below resolution=64"),
         ({"t_end": float("inf")}, "positive and finite"),

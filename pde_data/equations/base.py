@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Any, ClassVar
+from dataclasses import asdict, fields
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -20,6 +20,17 @@ class Equation(ABC):
     """
 
     name: ClassVar[str]
+
+    @classmethod
+    def from_parameters(cls, **parameters: Any) -> Self:
+        """The equation with these parameters; ``ValueError`` lists all there are when one is unknown."""
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        for name in parameters:
+            if name not in known:
+                raise ValueError(
+                    f"{cls.name} has no parameter {name!r}; its parameters are {', '.join(known)}"
+                )
+        return cls(**parameters)
 
     @property
     @abstractmethod

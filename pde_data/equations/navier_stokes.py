@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ from pde_data.equations.base import Equation
 from pde_data.grids import Grid, resample
 from pde_data.integrate import COURANT, LIMIT, TOLERANCE, Integrator
 from pde_data.random_fields import GaussianRandomField
-from pde_data.spectral import ETDRK4, Nonlinear, Spectrum
+from pde_data.spectral import ETDRK4, Nonlinear, Spectrum, highest_mode
 
 Forcing = Literal["fno", "sym", "kolmogorov", "none"]
 
@@ -30,6 +31,8 @@ class NavierStokes(Equation):
     $k\cos(ky)$, and ``none``. The initial law is ``GaussianRandomField()``, cut to the solved modes.
 
     Fourier pseudo-spectral in Basdevant's form (4 real transforms per evaluation), 2/3 dealiasing, ETDRK4.
+
+    Raises ``ValueError`` for a forcing beyond the modes that the solver's grid resolves.
 
     >>> NavierStokes(resolution=16, t_end=2, records=2).generate(seed=0, indices=[3])["vorticity"].shape
     (1, 3, 16, 16)
@@ -67,20 +70,42 @@ class NavierStokes(Equation):
             )
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype={self.dtype!r} is unknown: choose float32 or float64")
+        for kind, text, names in (
+            (Real, "a number", ("viscosity", "amplitude", "length", "t_end", "dt")),
+            (Integral, "a whole number", ("wavenumber", "resolution", "solve_resolution", "records")),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not isinstance(value, kind):
+                    raise TypeError(f"{name}={value!r}, expected {text}")
         if not (np.isfinite(self.viscosity) and self.viscosity >= 0):
             raise ValueError(f"viscosity={self.viscosity} must be finite and not negative")
         for name in ("length", "t_end", "dt"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value} must be positive and finite")
-        if self.records < 1:
-            raise ValueError(f"records={self.records} must be at least 1")
+        for name in ("wavenumber", "records"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.resolution < 4:
             raise ValueError(f"resolution={self.resolution} must be at least 4")
         if self.solve_resolution is not None and self.solve_resolution < self.resolution:
             raise ValueError(
                 f"solve_resolution={self.solve_resolution} must not be below resolution={self.resolution}"
             )
+        n = self.solve_resolution or self.resolution
+        self.require_resolved(Grid((n, n)))
+
+    def require_resolved(self, grid: Grid) -> None:
+        """Raise ``ValueError`` when the forcing has modes that the 2/3 rule cuts off on ``grid``."""
+        modes = {"fno": (1, 1), "sym": (2, 2), "kolmogorov": (0, self.wavenumber), "none": (0, 0)}
+        for mode, n in zip(modes[self.forcing], grid.sizes):
+            if mode > highest_mode(n):
+                raise ValueError(
+                    f"forcing={self.forcing!r} acts on mode {mode}, but {n} points resolve modes up to "
+                    f"{highest_mode(n)} (2/3 rule): the smallest resolution (or solve_resolution) that would "
+                    f"do is {3 * mode + 1}"
+                )
 
     @property
     def variables(self) -> dict[str, dict[str, str]]:
@@ -168,6 +193,7 @@ class NavierStokesSolver:
 
     def _forcing(self, equation: NavierStokes) -> torch.Tensor | None:
         grid = self.spectrum.grid
+        equation.require_resolved(grid)
         x, y = np.meshgrid(
             *(2 * np.pi * c / length for c, length in zip(grid.coordinates, grid.lengths)), indexing="ij"
         )
