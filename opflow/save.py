@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,6 @@ PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")  # suff
 def save_pretrained(model: "Operator", folder: str | PathLike, metadata: dict[str, Any]) -> None:
     """Write `model.safetensors` and `config.json` into `folder`, each atomically."""
     import torch
-    from safetensors.torch import save
 
     import opflow
 
@@ -29,16 +30,12 @@ def save_pretrained(model: "Operator", folder: str | PathLike, metadata: dict[st
         **metadata,
         "versions": {"opflow": opflow.__version__, "torch": torch.__version__},
     }
-    # One parameter may stand for several names: safetensors wants separate storage, and no complex128.
-    state = {
-        name: _real(value.detach()).cpu().contiguous().clone() for name, value in model.state_dict().items()
-    }
-    write_atomically(folder / "model.safetensors", save(state))
-    write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+    write_tensors(folder / "model.safetensors", model.state_dict())
+    write_json(folder / "config.json", config)
 
 
 def load(folder: str | PathLike) -> "Operator":
-    """Load a model written by `save_pretrained`, normalisation included, in evaluation mode.
+    """Load a model written by `save_pretrained` or by a run, normalisation included, in evaluation mode.
 
     Nothing is unpickled: a folder is data, whoever it comes from.
 
@@ -48,14 +45,8 @@ def load(folder: str | PathLike) -> "Operator":
     Raises:
         FileNotFoundError: one of the two files is missing.
         ValueError: the folder holds a pickle instead of safetensors, a damaged file, or a model that this
-            version does not know.
+            version does not know or cannot build.
     """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from opflow.operators import OPERATORS
-
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
@@ -70,19 +61,8 @@ def load(folder: str | PathLike) -> "Operator":
         if not (folder / name).is_file():
             found = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
             raise FileNotFoundError(f"{folder} has no {name}; it holds {found}")
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        state = load_file(folder / "model.safetensors")
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{folder} holds a damaged config.json or model.safetensors ({error}); copy or train it again"
-        ) from error
-    if config.get("class") not in OPERATORS:
-        raise ValueError(
-            f"{folder}/config.json describes a {config.get('class')!r}; this version knows "
-            f"{', '.join(OPERATORS)}"
-        )
-    model = OPERATORS[config["class"]](**config["config"])
+    state, _ = read_tensors(folder / "model.safetensors")
+    model = _built(folder / "config.json")
     own = model.state_dict()
     unlike = sorted(own.keys() ^ state.keys())
     if unlike:
@@ -90,12 +70,77 @@ def load(folder: str | PathLike) -> "Operator":
             f"{folder}/model.safetensors is not of the model in its config.json: {', '.join(unlike)} "
             "are in one of them only"
         )
-    for name, value in own.items():
-        if value.is_complex():
-            state[name] = torch.view_as_complex(state[name])
-    # Assigned, not copied: the parameters take the dtype they were saved in.
-    model.load_state_dict(state, assign=True)
+    try:
+        # Assigned, not copied: the parameters take the dtype they were saved in.
+        model.load_state_dict({name: as_in(value, state[name]) for name, value in own.items()}, assign=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{folder}/model.safetensors is not of the model in its config.json: {error}"
+        ) from error
     return model.eval()
+
+
+def _built(path: Path) -> "Operator":
+    """Build the model that a `config.json` describes, whatever somebody has put there."""
+    from opflow.operators import OPERATORS
+
+    config = read_json(path)
+    name, arguments = config.get("class"), config.get("config")
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise ValueError(
+            f'{path} describes no operator: expected {{"class": NAME, "config": {{ARGUMENT: VALUE, ...}}}}. '
+            "A model of your own is built by your program, and takes its weights from model.safetensors"
+        )
+    if name not in OPERATORS:
+        raise ValueError(f"{path} describes a {name!r}; this version knows {', '.join(OPERATORS)}")
+    try:
+        return OPERATORS[name](**arguments)
+    except Exception as error:  # the arguments may be anything, and so may what they lead to
+        raise ValueError(
+            f"{path} describes a {name} that cannot be built: {type(error).__name__}: {error}"
+        ) from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], record: Any = None) -> None:
+    """Write tensors and a JSON record into a safetensors file, atomically.
+
+    Complex tensors become pairs of reals, because the format has no complex128. Tensors that share memory
+    are written one by one, because it has no sharing either.
+    """
+    from safetensors.torch import save
+
+    plain = {name: _real(value.detach()).cpu().contiguous().clone() for name, value in tensors.items()}
+    write_atomically(path, save(plain, metadata={"record": json.dumps(record)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], Any]:
+    """Read what `write_tensors` wrote: tensors, complex ones by `as_in`, and the record, None without one.
+
+    Raises:
+        ValueError: the file is not a safetensors file, or is cut off.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {}).get("record", "null"))
+            return {name: file.get_tensor(name) for name in file.keys()}, record
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} is truncated or was not written by opflow ({error}); copy it again, or remove it to "
+            "start afresh"
+        ) from error
+
+
+def as_in(reference: "Tensor", saved: "Tensor") -> "Tensor":
+    """Return what `read_tensors` read for `reference`: complex again if that is.
+
+    Raises:
+        RuntimeError: `reference` is complex and `saved` does not hold pairs.
+    """
+    import torch
+
+    return torch.view_as_complex(saved) if reference.is_complex() and not saved.is_complex() else saved
 
 
 def _real(value: "Tensor") -> "Tensor":
@@ -104,11 +149,54 @@ def _real(value: "Tensor") -> "Tensor":
     return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: the file holds something else, or is cut off.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); copy it again, or remove it") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} should hold a JSON object, it holds a {type(content).__name__}")
+    return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object, atomically."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that a crash leaves the old file or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove, from a folder and those in it, what `write_atomically` left in processes that were killed."""
+    for path in folder.rglob(".*.tmp"):
+        writer = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
+        if writer and not _runs(int(writer[1])):
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 is a signal
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

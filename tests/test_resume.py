@@ -1,6 +1,8 @@
 """Resumed runs equal undisturbed ones, bit for bit."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -141,6 +143,10 @@ def test_folders_that_cannot_be_resumed_are_refused(tmp_path):
 
 
 def test_no_temporary_files_are_left(tmp_path):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    (tmp_path / "last").mkdir()
+    (tmp_path / "last" / f".state.safetensors.{killed.pid}.tmp").write_bytes(b"half")
     run(tmp_path, TrainConfig(epochs=2, batch_size=8, save_seconds=0.0))
     files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     expected = {"config.json", "env.json", "metrics.jsonl", "model.safetensors", "last/state.safetensors"}

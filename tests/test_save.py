@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -123,7 +125,7 @@ def test_unknown_classes_are_answered_with_those_there_are(saved):
 def test_truncated_weights_are_named(saved, keep):
     file = saved / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(ValueError, match="damaged config.json or model.safetensors"):
+    with pytest.raises(ValueError, match=r"model\.safetensors is truncated or was not written by opflow"):
         load(saved)
 
 
@@ -134,11 +136,12 @@ def test_damaged_json_and_weights_of_another_model_are_named(saved, tmp_path_fac
     with pytest.raises(ValueError, match=r"is not of the model in its config\.json: blocks\.0\.mlp"):
         load(saved)
     (saved / "config.json").write_text('{"class": "FNO", ')
-    with pytest.raises(ValueError, match="damaged config.json"):
+    with pytest.raises(ValueError, match=r"config\.json is damaged \(.*copy it again, or remove it"):
         load(saved)
 
 
 def test_a_crash_while_writing_leaves_the_old_file(saved, monkeypatch):
+    files = sorted(saved.iterdir())
     old = (saved / "model.safetensors").read_bytes()
 
     def crash(*_):
@@ -148,6 +151,7 @@ def test_a_crash_while_writing_leaves_the_old_file(saved, monkeypatch):
     with pytest.raises(OSError, match="no space left"):
         save.save_pretrained(FNO((4,), 1, 1, 8, n_layers=1), saved, {})
     assert (saved / "model.safetensors").read_bytes() == old
+    assert sorted(saved.iterdir()) == files
     monkeypatch.undo()
     assert load(saved).config["hidden_channels"] == 4
 
@@ -157,3 +161,58 @@ def test_metadata_cannot_replace_what_the_model_says(tmp_path):
     with pytest.raises(TypeError):
         model.save_pretrained(tmp_path, grid=object())  # not JSON
     assert not (tmp_path / "config.json").exists()
+
+
+DESCRIBED = {"n_modes": [4], "in_channels": 1, "out_channels": 1, "hidden_channels": 4, "n_layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ([], "should hold a JSON object, it holds a list"),
+        ("[" * 100_000, r"config\.json is damaged"),
+        ({}, "describes no operator: expected"),
+        ({"class": "FNO"}, "describes no operator: expected"),
+        ({"class": ["FNO"], "config": {}}, "describes no operator: expected"),
+        ({"class": "FNO", "config": ["n_modes"]}, "describes no operator: expected"),
+        (
+            {"class": "FNO", "config": {**DESCRIBED, "depth": 3}},
+            "FNO that cannot be built: TypeError: .*'depth'",
+        ),
+        ({"class": "FNO", "config": {**DESCRIBED, "n_modes": None}}, "FNO that cannot be built: TypeError"),
+        (
+            {"class": "FNO", "config": {**DESCRIBED, "hidden_channels": 5}},
+            "(?s)not of the model .*size mismatch",
+        ),
+        (
+            {"class": "NeuralopModel", "config": {"name": "get_model", "arguments": {}}},
+            "has no model 'get_model'",
+        ),
+        (
+            {"class": "NeuralopModel", "config": {"name": "UNO", "arguments": {}}},
+            "UNO cannot be built with {}",
+        ),
+        (
+            {"class": "NeuralopModel", "config": {"name": ["UNO"], "arguments": {}}},
+            "cannot be built: TypeError",
+        ),
+    ],
+)
+def test_a_configuration_that_is_none_is_named(saved, config, words):
+    text = config if isinstance(config, str) else json.dumps(config)
+    (saved / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=words) as error:
+        load(saved)
+    assert str(saved) in str(error.value)
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_ones_work_is_not(tmp_path):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    (tmp_path / "last").mkdir()
+    stale = [tmp_path / f".run.json.{killed.pid}.tmp", tmp_path / "last" / f".state.{killed.pid}.tmp"]
+    others = [tmp_path / f".run.json.{os.getpid()}.tmp", tmp_path / "notes.tmp", tmp_path / ".notes.tmp"]
+    for path in stale + others:
+        path.write_text("")
+    save.remove_unfinished(tmp_path)
+    assert not any(path.exists() for path in stale) and all(path.exists() for path in others)

@@ -82,14 +82,15 @@ class Operator(nn.Module, abc.ABC):
         """Evaluate without gradients, in evaluation mode, on the device and in the dtype of the model.
 
         Args:
-            x: tensor or array `(batch, in_channels, *space)`, or one sample without the batch axis.
+            x: tensor or array `(batch, in_channels, *space)`, or one sample without the batch axis; real or
+                complex as the model takes it.
             out_grid: sizes of the output grid; the grid of `x` when None.
 
         Returns:
             `(batch, out_channels, *out_grid)` on the CPU (without the batch axis when `x` had none).
         """
         weight = next(self.parameters())
-        x = torch.as_tensor(x, dtype=weight.dtype, device=weight.device)
+        x = placed(torch.as_tensor(x), weight.device, weight.dtype)
         single = self.n_dim is not None and x.ndim == self.n_dim + 1
         was_training = self.training
         self.eval()
@@ -107,3 +108,14 @@ class Operator(nn.Module, abc.ABC):
         from opflow.save import save_pretrained
 
         save_pretrained(self, folder, metadata)
+
+
+def placed(x: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Bring a field to a device and to the precision of `dtype`; what is complex stays complex.
+
+    Example:
+        >>> placed(torch.ones(2, dtype=torch.complex128), torch.device("cpu"), torch.float32).dtype
+        torch.complex64
+    """
+    dtype = dtype.to_complex() if x.is_complex() else dtype.to_real()
+    return x.to(device, dtype, non_blocking=device.type != "cpu")

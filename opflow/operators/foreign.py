@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from opflow.operators.base import Operator
 
@@ -17,7 +17,7 @@ class NeuralopModel(Operator):
         arguments: its constructor arguments (JSON values), `in_channels` and `out_channels` among them.
 
     Raises:
-        ValueError: neuraloperator has no such model.
+        ValueError: neuraloperator has no such model, or cannot build it from these arguments.
 
     Example:
         >>> import torch
@@ -31,12 +31,22 @@ class NeuralopModel(Operator):
             warnings.simplefilter("ignore")
             from neuralop import models
 
-            if not hasattr(models, name):
-                known = ", ".join(n for n in dir(models) if n[0].isupper())
-                raise ValueError(f"neuraloperator has no model {name!r}; there are {known}")
-            super().__init__(arguments["in_channels"], arguments["out_channels"], n_dim=None)
+            known = {
+                n: m for n, m in vars(models).items() if isinstance(m, type) and issubclass(m, nn.Module)
+            }
+            if name not in known:
+                raise ValueError(
+                    f"neuraloperator has no model {name!r}; there are {', '.join(sorted(known))}"
+                )
+            try:
+                super().__init__(arguments["in_channels"], arguments["out_channels"], n_dim=None)
+                self.model = known[name](**arguments)
+            except Exception as error:  # neuraloperator checks arguments by assert, or not at all
+                raise ValueError(
+                    f"neuraloperator's {name} cannot be built with {arguments}: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
             self.config = {"name": name, "arguments": arguments}
-            self.model = getattr(models, name)(**arguments)
         self.register_state_dict_post_hook(_drop_metadata)
 
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:

@@ -1,6 +1,5 @@
-"""The state of a run in one safetensors file: tensors and JSON, never pickle, written atomically."""
+"""The state of a run as named tensors and JSON values, and back."""
 
-import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,38 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from opflow.save import PICKLES, write_atomically
+from opflow.save import PICKLES, as_in
 from opflow.training.optim import EMA
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Any = None) -> None:
-    """Write tensors and a JSON record, atomically."""
-    from safetensors.torch import save
-
-    # The format has no double-precision complex numbers; they are kept as pairs of reals.
-    plain = {
-        name: (torch.view_as_real(t) if t.dtype == torch.complex128 else t).detach().cpu().contiguous()
-        for name, t in tensors.items()
-    }
-    write_atomically(path, save(plain, metadata={"record": json.dumps(record)}))
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Read back what `write_tensors` wrote.
-
-    Raises:
-        ValueError: the file is not a safetensors file of ours, or is cut off.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})["record"])
-            return {name: file.get_tensor(name) for name in file.keys()}, record
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(
-            f"{path} is truncated or was not written by opflow ({error}); remove it to start afresh"
-        ) from error
 
 
 def refuse_pickles(folder: Path) -> None:
@@ -72,16 +41,20 @@ def pack(model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None) ->
     return tensors
 
 
-@torch.no_grad()
-def unpack(
-    tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None
-) -> None:
-    """Put back what `pack` collected.
+def unpack_weights(tensors: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Put back the weights that `pack` collected.
 
     Raises:
         ValueError: the state belongs to another model.
     """
     load_weights(model, _under("model.", tensors))
+
+
+@torch.no_grad()
+def unpack_optimizer(
+    tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA | None
+) -> None:
+    """Put back the optimiser state and the weight averages that `pack` collected."""
     trained = _trained(model)
     state = {}
     for i, (name, parameter) in enumerate(trained.items()):
@@ -123,8 +96,7 @@ def _whole(tensor: Any) -> Tensor:
 
 def _like(saved: Tensor, reference: Any) -> Tensor:
     """Bring a saved tensor to the form of `reference`: complex if that is, sharded if that is."""
-    if reference.is_complex() and not saved.is_complex():
-        saved = torch.view_as_complex(saved)
+    saved = as_in(reference, saved)
     if isinstance(reference, _sharded()):
         from torch.distributed.tensor import distribute_tensor
 

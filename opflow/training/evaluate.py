@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from opflow.metrics import relative_l2, rollout_error
+from opflow.operators.base import placed
 from opflow.training.batches import Batches
 from opflow.training.objective import Loss
 
@@ -24,12 +25,11 @@ def evaluate(
     sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
     for batch in batches.epoch(0):
         for x, y, count in batch.pieces:
-            x = x.to(accelerator.device, dtype, non_blocking=True)
-            y = y.to(accelerator.device, dtype, non_blocking=True)
+            x, y = placed(x, accelerator.device, dtype), placed(y, accelerator.device, dtype)
             prediction = objective(x, y)
             if count > 0:
-                errors = (loss(prediction, y), relative_l2(prediction, y).mean(), y.new_ones(()))
-                sums += count * torch.stack(errors)
+                l2 = relative_l2(prediction, y).mean()
+                sums += count * torch.stack((loss(prediction, y), l2, torch.ones_like(l2)))
     objective.train()
     total: Any = accelerator.reduce(sums)
     loss_sum, l2_sum, samples = total.tolist()

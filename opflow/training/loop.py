@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from opflow.operators.base import Operator
+from opflow.operators.base import Operator, placed
 from opflow.training import checkpoint
 from opflow.training.batches import Batches
 from opflow.training.config import TrainConfig
@@ -22,7 +22,14 @@ from opflow.training.evaluate import evaluate, rollout_errors
 from opflow.training.losses import make_loss
 from opflow.training.objective import Loss, Objective
 from opflow.training.optim import EMA, learning_rate, make_optimizer
-from opflow.training.prepare import frame_channels, real_dtype, recomputed_blocks, seed_everything, uncompiled
+from opflow.training.prepare import (
+    check_validation,
+    frame_channels,
+    real_dtype,
+    recomputed_blocks,
+    seed_everything,
+    uncompiled,
+)
 from opflow.training.result import FitResult, Progress
 from opflow.training.run_folder import RunFolder
 from opflow.training.statistics import fit_normalizer
@@ -86,6 +93,7 @@ def fit(
         True
     """
     config = config or TrainConfig()
+    check_validation(config, valid)
     criterion = make_loss(config.loss if loss is None else loss, train)
     if loss is not None:
         config = replace(
@@ -134,6 +142,8 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     channels = frame_channels(model, train, dtype)
     if saved is None and isinstance(model, Operator) and not model.normalizer.fitted:
         fit_normalizer(model.normalizer, train, increment=config.predict == "increment")
+    if saved:
+        checkpoint.unpack_weights(saved[0], model)  # before anything is written: it may be another model
     if run and main:
         run.create(model, config, device, processes)
     objective: nn.Module = Objective(
@@ -156,7 +166,7 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     if run and saved:
         tensors, record = saved
         progress = Progress(**record["progress"])
-        checkpoint.unpack(tensors, model, optimizer, ema)
+        checkpoint.unpack_optimizer(tensors, model, optimizer, ema)
         if rank < len(record["random"]):
             checkpoint.set_random_state(record["random"][rank])
         best_weights = run.read_model()
@@ -218,7 +228,7 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
                 group["lr"] = progress.learning_rate
 
             for i, (x, y, count) in enumerate(batch.pieces, start=1):
-                x, y = x.to(device, dtype, non_blocking=True), y.to(device, dtype, non_blocking=True)
+                x, y = placed(x, device, dtype), placed(y, device, dtype)
                 with contextlib.nullcontext() if i == len(batch.pieces) else accelerator.no_sync(objective):
                     loss = objective(x, y)
                     # Gradients are averaged over processes; this makes all samples of the batch count alike.

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from opflow.operators.base import placed
 from opflow.training.batches import read
 from opflow.training.config import TrainConfig
 
@@ -19,6 +20,21 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (data sets may draw from it)
     torch.manual_seed(seed)
+
+
+def check_validation(config: TrainConfig, valid: Dataset | None) -> None:
+    """Raise ValueError where a configuration asks for validation data that are not there."""
+    if config.patience and valid is None:
+        raise ValueError(
+            f"patience={config.patience} waits for a better validation error, but there are no "
+            "validation data: give `valid`, or set patience=0"
+        )
+    if config.rollout_steps and not getattr(valid, "time_dependent", False):
+        found = "none" if valid is None else f"a {type(valid).__name__} without time"
+        raise ValueError(
+            f"rollout_steps={config.rollout_steps} needs trajectories as validation data, a "
+            f"pde_data.FieldDataset over time, and there is {found}; set rollout_steps=0"
+        )
 
 
 def real_dtype(model: nn.Module) -> torch.dtype:
@@ -37,7 +53,7 @@ def frame_channels(model: nn.Module, dataset: Dataset, dtype: torch.dtype) -> in
     """
     x, y = read(dataset, np.arange(1))
     was_training, parameter = model.training, next(model.parameters())
-    prediction = model.eval()(x.to(parameter.device, dtype))
+    prediction = model.eval()(placed(x, parameter.device, dtype))
     model.train(was_training)
     channels = prediction.shape[1]
     if y.shape[1] % channels or prediction.shape[2:] != y.shape[2:]:

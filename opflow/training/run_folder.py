@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from opflow.operators.base import Operator
-from opflow.save import write_atomically
-from opflow.training.checkpoint import read_tensors, refuse_pickles, write_tensors
+from opflow.save import read_tensors, remove_unfinished, write_atomically, write_json, write_tensors
+from opflow.training.checkpoint import refuse_pickles
 from opflow.training.config import TrainConfig
 
 # What may differ when a run is resumed: none of it alters a step, but for the length of the run, which
@@ -49,27 +49,30 @@ class RunFolder:
             )
 
     def create(self, model: nn.Module, config: TrainConfig, device: torch.device, processes: int) -> None:
-        """Make the folder; write down model, configuration and environment."""
+        """Make the folder, or clear away what a killed run left unfinished; write down what is trained."""
         self.state_path.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(self.path)
         described = (
             {"class": type(model).__name__, "config": model.config} if isinstance(model, Operator) else {}
         )
-        files = {
-            "config.json": {**described, "run": config.to_dict()},
-            "env.json": environment(device, processes),
-        }
-        for name, value in files.items():
-            write_atomically(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+        write_json(self.path / "config.json", {**described, "run": config.to_dict()})
+        write_json(self.path / "env.json", environment(device, processes))
 
     def read_state(self, config: TrainConfig) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return tensors and record of the last saved state, None where there is none.
 
         Raises:
-            ValueError: the state was saved under a configuration that `config` does not continue.
+            ValueError: the state is damaged, or was saved under a configuration that `config` does not
+                continue.
         """
         if not self.state_path.exists():
             return None
         tensors, record = read_tensors(self.state_path)
+        if record is None:
+            raise ValueError(
+                f"{self.state_path} was not written by opflow: it does not say where the run stands; "
+                "remove it to start afresh"
+            )
         now = config.to_dict()
         changed = [
             f"{name} was {before!r}, now {now.get(name)!r}"

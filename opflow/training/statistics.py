@@ -26,7 +26,13 @@ class Moments:
         self.mean = self._squares = torch.zeros((), dtype=torch.float64)
 
     def add(self, fields: Tensor) -> None:
-        """Take in `(batch, channel, *space)`."""
+        """Take in `(batch, channel, *space)`.
+
+        Complex fields count as their modulus with both signs: mean zero and the root mean square, because a
+        real mean would single out a phase.
+        """
+        if fields.is_complex():
+            fields = torch.cat((fields.abs(), -fields.abs()))
         values = fields.to(torch.float64).transpose(0, 1).flatten(1)
         count, mean = values.shape[1], values.mean(1)
         squares = (values - mean[:, None]).square().sum(1)
