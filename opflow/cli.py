@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 import tyro
 from tyro.conf import Positional
 
+from opflow.training.config import TrainConfig
+
 if TYPE_CHECKING:
     from opflow.runs import RunConfig
 
@@ -29,7 +31,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`, by default that of the process, and return the exit status.
 
-    What the user can put right is told in one line on stderr, with status 1.
+    What the user can put right is told in one line on stderr, with status 1; Ctrl-C gives status 130.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -49,9 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
             registry=_registry(),
         )
-    except (ValueError, OSError) as error:
-        print(f"opflow: error: {error}", file=sys.stderr)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"opflow: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as stop:
+        print(f"opflow: stopped{stop}", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -69,9 +74,11 @@ def _train_command(resume: str | None) -> Callable[..., None]:
     if resume == "":
         raise ValueError("--resume needs the folder of a run")
     if resume is not None:
-        return _resume(RunConfig.read(resume))
+        return _resume(_unchecked(RunConfig.read(resume)))
     choices = [
-        Annotated[Any, tyro.conf.subcommand(name, description=text, constructor=_named(name, base))]
+        Annotated[
+            Any, tyro.conf.subcommand(name, description=text, constructor=_named(name, _unchecked(base)))
+        ]
         for name, (text, base) in RUNS.items()
     ]
 
@@ -108,15 +115,32 @@ def _resume(base: "RunConfig") -> Callable[..., None]:
     return train
 
 
+class _Unchecked(TrainConfig):
+    """A configuration as it was typed: tyro would tell in its own words what is refused while it reads."""
+
+    def __post_init__(self):
+        pass
+
+
+def _unchecked(base: "RunConfig") -> "RunConfig":
+    return replace(base, train=_Unchecked(**base.train.to_dict()))
+
+
 def _with_defaults(config: "RunConfig", base: "RunConfig") -> "RunConfig":
-    """Options of the model that were not given stay as they were, unless the model is another one."""
-    return replace(config, options=base.options | config.options) if config.model == base.model else config
+    """Check what was typed; options of the model that were not given stay, unless it is another model."""
+    options = base.options if config.model == base.model else {}
+    return replace(config, options=options | config.options, train=TrainConfig(**config.train.to_dict()))
 
 
 def _train(config: "RunConfig", folder: Path, resume: bool) -> None:
     from opflow import runs
+    from opflow.runs.config import RUN_FILE
 
-    runs.train(config, folder, resume=resume)
+    try:
+        runs.train(config, folder, resume=resume)
+    except KeyboardInterrupt:
+        started = (folder / RUN_FILE).exists()
+        raise KeyboardInterrupt(f"; opflow train --resume {folder} goes on" if started else "") from None
     print(f"report: {folder / 'report.md'}")
 
 

@@ -1,13 +1,13 @@
 """A run folder told on one page: numbers, pictures, configuration, environment."""
 
+import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
+from opflow.save import write_atomically
 
 EVALUATION_FILE = "evaluation.json"
 SAMPLE_FILE = "sample.npz"
@@ -42,14 +42,16 @@ def write_report(folder: str | Path) -> Path:
             _table(("quantity", "value"), [(k, _number(v)) for k, v in rows[-1].items()]),
         ]
     for caption, name, figure in _figures(folder, rows, evaluations):
-        figure.savefig(folder / name)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        write_atomically(folder / name, picture.getvalue())
         parts += [f"## {caption}", f"![{caption}]({name})"]
     settings = _json(folder / "run.json") or _json(folder / "config.json")
     for title, values in (("Configuration", settings), ("Environment", _json(folder / "env.json"))):
         if values:
             parts += [f"## {title}", f"```json\n{json.dumps(values, indent=2)}\n```"]
     path = folder / "report.md"
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_atomically(path, ("\n\n".join(parts) + "\n").encode())
     return path
 
 

@@ -1,8 +1,10 @@
 """The command line from end to end, on small data, in this process."""
 
 import json
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import pde_data
 from opflow import metrics
 from opflow.cli import main
 from opflow.runs import RunConfig
+from opflow.training import loop
 
 SMALL = ["--options", "n_modes=[6,6]", "hidden_channels=4", "n_layers=2", "--batch-size", "8"]
 
@@ -125,6 +128,32 @@ def test_prediction_is_the_rollout_from_the_first_frame(run, data, tmp_path):
     assert (again.n_samples, again.time_step, again.grid) == (20, 1.0, pde_data.FieldDataset(data).grid)
 
 
+def changed(data, path, change) -> Path:
+    with pde_data.open(data) as fields:
+        change(fields.load()).to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+def test_prediction_refuses_what_is_not_finite(run, data, tmp_path, capsys):
+    def spoil(fields):
+        fields.vorticity[3, 0, 1, 2] = np.nan
+        return fields
+
+    out, bad = tmp_path / "out.h5", changed(data, tmp_path / "bad.h5", spoil)
+    message = refused(capsys, "predict", run, "--data", bad, "--out", out)
+    assert "bad.h5: variable 'vorticity' of sample 3 holds 1 values that are NaN or infinite" in message
+    assert not out.exists()
+
+
+def test_prediction_of_frames_without_times_counts_them(run, data, tmp_path):
+    bare = changed(data, tmp_path / "bare.h5", lambda fields: fields.drop_vars("time"))
+    out = tmp_path / "out.h5"
+    for words in ([], ["--steps", "2"]):
+        assert main(["predict", str(run), "--data", str(bare), "--out", str(out), *words]) == 0
+        with pde_data.open(out) as predicted:
+            np.testing.assert_array_equal(predicted.time, np.arange(3.0 if words else 5.0))
+
+
 def test_prediction_on_a_finer_grid_keeps_the_function(run, data, tmp_path):
     out = tmp_path / "out.h5"
     words = ["--data", str(data), "--out", str(out), "--steps", "1", "--resolution", "24"]
@@ -172,6 +201,94 @@ def test_resume_goes_on_where_the_run_stopped(run, capsys):
     assert RunConfig.read(run).train.epochs == 3
 
 
+@pytest.fixture
+def short(data, tmp_path):
+    """Make a command that trains for one epoch, in a folder beside the others of the test."""
+
+    def command(*words, folder="run"):
+        files = ["--data", str(data), "--folder", str(tmp_path / folder)]
+        return ["train", "fno-navier-stokes", *files, "--epochs", "1", *SMALL, *words]
+
+    return command
+
+
+def test_the_same_command_goes_on_and_another_one_is_refused(short, tmp_path, capsys):
+    assert main(short()) == 0
+    weights = (tmp_path / "run" / "model.safetensors").read_bytes()
+    configuration = (tmp_path / "run" / "run.json").read_bytes()
+    message = refused(capsys, *short("--learning-rate", "0.1", "--horizon", "2"))
+    assert "(horizon was 1, now 2; train.learning_rate was 0.002, now 0.1)" in message
+    assert main(short()) == 0  # done already
+    (tmp_path / "run" / "last" / "state.safetensors").unlink()  # killed before the first save
+    assert main(short()) == 0
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
+    assert (tmp_path / "run" / "run.json").read_bytes() == configuration
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (["--learning-rate", "0.1"], "train.learning_rate was 0.002, now 0.1"),
+        (["--horizon", "2"], "horizon was 1, now 2"),
+        (["--options", "hidden_channels=6"], "options.hidden_channels was 4, now 6"),
+        (["--data", "COPY"], "data was "),
+    ],
+)
+def test_a_resume_that_is_refused_leaves_the_run_alone(change, told, run, data, tmp_path, capsys):
+    copy = shutil.copy(data, tmp_path / "copy.h5")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    words = [str(copy) if word == "COPY" else word for word in change]
+    message = refused(capsys, "train", "--resume", run, *words)
+    assert f"{run} cannot be resumed as another run ({told}" in message and "; only epochs, " in message
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_run_without_its_configuration_is_not_taken_over(short, tmp_path, capsys):
+    assert main(short()) == 0
+    (tmp_path / "run" / "run.json").unlink()
+    assert "holds a run already; pass resume=True to go on with it" in refused(capsys, *short())
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_ctrl_c_names_the_command_that_goes_on(short, tmp_path, capsys, monkeypatch):
+    steps = iter(range(5))
+
+    def interrupted(*arguments):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return learning_rate(*arguments)
+
+    learning_rate = loop.learning_rate
+    monkeypatch.setattr(loop, "learning_rate", interrupted)
+    assert main(short("--save-seconds", "0")) == 130
+    message = capsys.readouterr().err.strip()
+    assert message == f"opflow: stopped; opflow train --resume {tmp_path / 'run'} goes on"
+    monkeypatch.undo()
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert main(short(folder="whole")) == 0
+    first, second = (tmp_path / folder / "model.safetensors" for folder in ("run", "whole"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_failures_in_training_are_one_line(short, capsys):
+    diverging = ["--optimizer", "sgd", "--learning-rate", "1e30", "--clip-norm", "0", "--loss", "l2"]
+    assert "the loss is not finite any more at step " in refused(capsys, *short(*diverging))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # neuraloperator's own
+        message = refused(capsys, *short("--model", "neuralop:UNO", folder="other"))
+    assert "neuraloperator's UNO cannot be built with " in message
+
+
+def test_a_model_of_neuraloperator_is_trained_and_evaluated(short, tmp_path, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # neuraloperator's own
+        assert main(short("--model", "neuralop:FNO")) == 0
+        capsys.readouterr()
+        assert main(["evaluate", str(tmp_path / "run")]) == 0
+    held = json.loads((tmp_path / "run" / "evaluation.json").read_text())["test"]
+    assert f"{held['errors']['relative_l2']['mean']:.4g}" in capsys.readouterr().out
+
+
 def test_compare_shows_what_differs_and_the_results(run, darcy, capsys):
     assert main(["compare", str(run), str(darcy)]) == 0
     table = {line.split("  ")[0]: line.split() for line in capsys.readouterr().out.splitlines()}
@@ -198,7 +315,8 @@ def test_errors_are_one_line(run, data, capsys, tmp_path):
     assert "no operator is called 'FNN'; there are FNO" in refused(capsys, *train, data, "--model", "FNN")
     assert not folder.exists()
     message = refused(capsys, "train", "fno-navier-stokes", "--folder", run, "--data", data)
-    assert f"holds a run already: go on with it by --resume {run}" in message
+    assert "holds another run already (" in message and "train.batch_size was 8, now 16" in message
+    assert f"go on with it by --resume {run}, or choose another folder" in message
     assert "is not a run folder" in refused(capsys, "train", "--resume", tmp_path)
     assert "--resume needs the folder of a run" in refused(capsys, "train", "--resume")
     assert "is not a run folder" in refused(capsys, "evaluate", tmp_path)
@@ -213,11 +331,11 @@ def test_a_misspelt_option_is_answered_with_the_nearest(capsys):
     assert "--learning-rate" in capsys.readouterr().err
 
 
-def test_a_value_out_of_range_is_named(capsys):
-    with pytest.raises(SystemExit) as status:
-        main(["train", "fno-darcy", "--epochs", "0"])
-    assert status.value.code == 2
-    assert "epochs must be at least 1, got 0" in " ".join(capsys.readouterr().err.split())
+def test_a_value_out_of_range_is_named(run, capsys):
+    message = refused(capsys, "train", "fno-darcy", "--epochs", "0")
+    assert message == "opflow: error: epochs must be at least 1, got 0"
+    message = refused(capsys, "train", "--resume", run, "--warmup", "2")
+    assert message == "opflow: error: warmup must be in [0, 1), got 2.0"
 
 
 @pytest.mark.parametrize(

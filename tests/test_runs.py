@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 import pde_data
 from opflow.operators.base import Operator
-from opflow.runs import RUNS, RunConfig, evaluate
+from opflow.report import write_report
+from opflow.runs import RUNS, RunConfig, evaluate, save_evaluation
 
 
 class Shift(Operator):
@@ -46,6 +48,51 @@ def test_configuration_in_a_folder(tmp_path):
         RunConfig.read(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="RunConfig has no field modle; it has data, valid"):
         RunConfig.from_dict({"modle": "FNO"})
+    (tmp_path / "run.json").write_text("")
+    with pytest.raises(ValueError, match=r"run\.json is damaged \(.*; copy it again, or remove it"):
+        RunConfig.read(tmp_path)
+
+
+def test_what_differs_between_configurations():
+    config = RunConfig(data="a.h5", options={"n_modes": [4, 4], "rank": 1})
+    other = RunConfig(data="a.h5", window=2, options={"n_modes": [4, 6], "rank": 1.0, "norm": None})
+    assert other.changes(config) == {
+        "window": "window was 1, now 2",
+        "options.n_modes": "options.n_modes was [4, 4], now [4, 6]",
+        "options.norm": "options.norm was not given, now null",
+    }
+
+
+def test_a_crash_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
+    waves, model = travelling_wave(), Shift(1)
+    config, evaluation = RunConfig(data="a.h5"), evaluate(model, waves)
+
+    def write():
+        config.write(tmp_path)
+        save_evaluation(tmp_path, evaluation, "test", config, waves)
+        write_report(tmp_path)
+
+    write()
+    files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {"run.json", "evaluation.json", "sample.npz", "report.md", "spectrum.png"} <= {
+        p.name for p in files
+    }
+    config, evaluation = RunConfig(data="b.h5"), evaluate(Shift(2), waves)
+    for survived in (0, 1, 3):
+        left = iter(range(survived))
+
+        def crash(*_, left=left):
+            if next(left, None) is None:
+                raise OSError("no space left on device")
+
+        monkeypatch.setattr(os, "fsync", crash)
+        with pytest.raises(OSError, match="no space left"):
+            write()
+        assert {path.name for path in tmp_path.iterdir()} == {path.name for path in files}
+        changed = [path for path, old in files.items() if path.read_bytes() != old]
+        assert len(changed) <= survived
+        for path in (tmp_path / "run.json", tmp_path / "evaluation.json"):
+            json.loads(path.read_text())
 
 
 def test_parts_of_the_data_do_not_overlap(tmp_path):

@@ -1,5 +1,6 @@
 """What can be done with runs: train, evaluate, export, compare."""
 
+import io
 import json
 import os
 from dataclasses import replace
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 
 from opflow.report import EVALUATION_FILE, SAMPLE_FILE, read_metrics, write_report
-from opflow.runs.config import RUN_FILE, RunConfig
+from opflow.runs.config import RUN_FILE, RunConfig, flat
 from opflow.runs.evaluation import Evaluation, evaluate
+from opflow.save import read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     from opflow.training import FitResult
@@ -26,17 +28,25 @@ def train(config: RunConfig, folder: str | Path, *, resume: bool = False) -> "Fi
     Args:
         config: the run.
         folder: where it is written; see `opflow.fit` for its files. `run.json` holds `config`.
-        resume: go on with the run in `folder`.
+        resume: go on with the run in `folder`, if there is one, even where `config` differs from its own in
+            what may change (the length of the run for instance). The same configuration goes on anyway.
 
     Raises:
-        ValueError: no data were named, they do not fit the model, or the folder holds a run already.
+        ValueError: no data were named, they do not fit the model, or the folder holds another run.
         pde_data.DatasetError: the data cannot be read.
     """
     from opflow.operators import build
     from opflow.training import fit
+    from opflow.training.run_folder import RunFolder
 
     data, valid, test = (config.dataset(part) for part in ("train", "valid", "test"))
     assert data is not None  # `dataset` raises where there is no training data
+    names = {"inputs": tuple(data.input_names), "targets": tuple(data.target_names)}
+    config, folder = replace(config, **names), Path(folder)
+    if (folder / RUN_FILE).exists():
+        _refuse_another(config, folder, resume)
+        resume = True
+    RunFolder(folder, resume)  # refuses a folder that is not one of a run before anything is written to it
     channels = {"in_channels": data.in_channels, "out_channels": data.out_channels // data.horizon}
     torch.manual_seed(config.train.seed)
     try:
@@ -45,12 +55,6 @@ def train(config: RunConfig, folder: str | Path, *, resume: bool = False) -> "Fi
         raise ValueError(f"{config.model} cannot be built with options {config.options}: {error}") from error
     first = int(os.environ.get("RANK", 0)) == 0
     if first:
-        if not resume and (Path(folder) / RUN_FILE).exists():
-            raise ValueError(
-                f"{folder} holds a run already: go on with it by --resume {folder}, or choose another folder"
-            )
-        names = {"inputs": tuple(data.input_names), "targets": tuple(data.target_names)}
-        config = replace(config, **names)
         config.write(folder)
     result = fit(model, data, valid, config=config.train, folder=folder, resume=resume)
     if first:
@@ -59,6 +63,29 @@ def train(config: RunConfig, folder: str | Path, *, resume: bool = False) -> "Fi
             save_evaluation(folder, evaluate(model, held_out), "test" if test else "valid", config, held_out)
         write_report(folder)
     return result
+
+
+def _refuse_another(config: RunConfig, folder: Path, resume: bool) -> None:
+    """Raise ValueError where the run in a folder is not that of `config`, nor one that it may continue."""
+    from opflow.training.run_folder import MAY_CHANGE
+
+    changes = config.changes(RunConfig.read(folder))
+    if resume:
+        changes = {
+            name: text for name, text in changes.items() if name.removeprefix("train.") not in MAY_CHANGE
+        }
+    if not changes:
+        return
+    told = "; ".join(changes.values())
+    if resume:
+        raise ValueError(
+            f"{folder} cannot be resumed as another run ({told}); only {', '.join(MAY_CHANGE)} may change. "
+            "Choose another folder for a new run"
+        )
+    raise ValueError(
+        f"{folder} holds another run already ({told}): go on with it by --resume {folder}, "
+        "or choose another folder"
+    )
 
 
 def evaluate_run(
@@ -103,12 +130,14 @@ def save_evaluation(
 ) -> None:
     """Add an evaluation to a run folder: `evaluation.json`, and the arrays of its pictures."""
     path = Path(folder) / EVALUATION_FILE
-    held = json.loads(path.read_text()) if path.is_file() else {}
+    held = read_json(path) if path.is_file() else {}
     held.pop(label, None)
     shown = {"fields": dataset.target_names, "units": _units(dataset)}
-    path.write_text(json.dumps({**held, label: evaluation.numbers | shown}, indent=2) + "\n")
+    write_json(path, {**held, label: evaluation.numbers | shown})
     arrays: dict[str, Any] = dict(evaluation.sample)
-    np.savez_compressed(Path(folder) / SAMPLE_FILE, **arrays)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    write_atomically(Path(folder) / SAMPLE_FILE, packed.getvalue())
 
 
 def _units(dataset: "FieldDataset") -> list[str]:
@@ -159,31 +188,23 @@ def compare(first: str | Path, second: str | Path) -> list[tuple[str, str, str]]
     Raises:
         FileNotFoundError: one of the folders is not one of a run.
     """
-    settings = [_flat(RunConfig.read(folder).to_dict()) for folder in (first, second)]
+    settings = [
+        {name: json.dumps(value) for name, value in flat(RunConfig.read(folder).to_dict()).items()}
+        for folder in (first, second)
+    ]
     rows = [row for row in _joined(*settings) if row[1] != row[2]]
     return rows + _joined(*(_results(Path(folder)) for folder in (first, second)))
 
 
 def _results(folder: Path) -> dict[str, str]:
     path, results = folder / EVALUATION_FILE, {}
-    for label, numbers in (json.loads(path.read_text()) if path.is_file() else {}).items():
+    for label, numbers in (read_json(path) if path.is_file() else {}).items():
         for metric, value in numbers["errors"].items():
             results[f"{label}: {metric}"] = "not finite" if value["mean"] is None else f"{value['mean']:.4g}"
     rows = read_metrics(folder)
     if rows:
         results["seconds of training"] = f"{rows[-1]['seconds']:.4g}"
     return results
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    flat = {}
-    for name, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.")
-            if isinstance(value, dict)
-            else {prefix + name: json.dumps(value)}
-        )
-    return flat
 
 
 def _joined(first: dict[str, str], second: dict[str, str]) -> list[tuple[str, str, str]]:

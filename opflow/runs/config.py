@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opflow.save import read_json, write_json
 from opflow.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ class RunConfig:
         return cls(**values)
 
     def write(self, folder: str | Path) -> None:
-        """Write `run.json` into a run folder."""
+        """Write `run.json` into a run folder, atomically."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / RUN_FILE).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        write_json(Path(folder) / RUN_FILE, self.to_dict())
 
     @classmethod
     def read(cls, folder: str | Path) -> "RunConfig":
@@ -81,11 +82,30 @@ class RunConfig:
 
         Raises:
             FileNotFoundError: the folder is not one of a run that `opflow train` started.
+            ValueError: the file is damaged, or holds something else.
         """
         path = Path(folder) / RUN_FILE
         if not path.is_file():
             raise FileNotFoundError(f"{folder} is not a run folder: there is no {RUN_FILE} in it")
-        return cls.from_dict(json.loads(path.read_text()))
+        return cls.from_dict(read_json(path))
+
+    def changes(self, earlier: "RunConfig") -> dict[str, str]:
+        """Return in what this differs from an earlier configuration: name, and a sentence with both values.
+
+        Example:
+            >>> RunConfig(window=2).changes(RunConfig())
+            {'window': 'window was 1, now 2'}
+        """
+        before, now = flat(earlier.to_dict()), flat(self.to_dict())
+
+        def told(values: dict[str, Any], name: str) -> str:
+            return json.dumps(values[name]) if name in values else "not given"
+
+        return {
+            name: f"{name} was {told(before, name)}, now {told(now, name)}"
+            for name in dict.fromkeys([*before, *now])
+            if name not in before or name not in now or before[name] != now[name]
+        }
 
     def dataset(self, part: str) -> "FieldDataset | None":
         """Open the "train", "valid" or "test" data; None where the configuration leaves no such part.
@@ -123,6 +143,19 @@ class RunConfig:
         return FieldDataset(path, *names, **(defaults | options))
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one table with dotted names.
+
+    Example:
+        >>> flat({"model": "FNO", "train": {"epochs": 3}})
+        {'model': 'FNO', 'train.epochs': 3}
+    """
+    table = {}
+    for name, value in values.items():
+        table |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return table
+
+
 RUNS: dict[str, tuple[str, RunConfig]] = {
     "fno-navier-stokes": (
         "FNO that steps two-dimensional vorticity, unrolled in validation",
@@ -151,7 +184,7 @@ RUNS: dict[str, tuple[str, RunConfig]] = {
                 batch_size=4,
                 learning_rate=5e-3,
                 schedule="onecycle",
-                loss="l2",
+                loss="h1",
                 predict="increment",
                 budget_seconds=100,
             ),

@@ -40,10 +40,11 @@ def predict(
 
     Raises:
         ValueError: `steps` does not fit, or the data do not fit the model.
-        pde_data.DatasetError: `data` cannot be read or lacks an input variable.
+        pde_data.DatasetError: `data` cannot be read, lacks an input variable, or holds NaN or infinity
+            in one.
     """
     from opflow import load
-    from pde_data import formats, resample, sources
+    from pde_data import DatasetError, formats, resample, sources
     from pde_data.storage import Schema, Variable, write
 
     config, model = RunConfig.read(folder), load(folder)
@@ -57,17 +58,28 @@ def predict(
     arrays = [sources.field_array(schema.fields[i], i, name) for i in inputs]
     samples = arrays[0].shape[0]
 
-    def batches() -> Iterator[tuple[int, np.ndarray]]:
-        for first in range(0, samples, batch_size):
-            chosen = range(first, min(first + batch_size, samples))
-            # (batch, variable, [time,] *space)
-            yield first, np.stack([np.stack([array.sample(i) for array in arrays]) for i in chosen])
+    window = config.window
+
+    def sample(number: int) -> np.ndarray:
+        """Read `(variable, [time,] *space)`: the frames that the model starts from."""
+        fields = [array.sample(number)[:window] if moving else array.sample(number) for array in arrays]
+        for variable, values in zip(inputs, fields):
+            bad = np.size(values) - int(np.isfinite(values).sum())
+            if bad:
+                raise DatasetError(
+                    f"{name}: variable {variable!r} of sample {number} holds {bad} values that are NaN or "
+                    "infinite; leave the sample out, or repair the data"
+                )
+        return np.stack(fields)
 
     variables = {"sample": Variable(("sample",), np.arange(samples), {"long_name": "sample number"})}
     variables |= sources.coordinate_variables(out_grid, dims[1 + moving :])
-    window = config.window
     if moving:
-        times = np.asarray(schema.variables["time"].values, dtype=float)
+        time = schema.variables.get("time") or Variable(
+            ("time",), attributes={"units": "1", "long_name": "step"}
+        )
+        times = np.arange(arrays[0].shape[1]) if time.values is None else time.values
+        times = np.asarray(times, dtype=float)
         steps = len(times) - window if steps is None else steps
         if len(times) < window or steps < 1:
             raise ValueError(
@@ -76,7 +88,7 @@ def predict(
             )
         step = sources.time_step(schema, 1) or 1.0
         at = times[window - 1] + step * np.arange(steps + 1)
-        variables["time"] = Variable(("time",), at, schema.variables["time"].attributes)
+        variables["time"] = Variable(("time",), at, time.attributes)
     elif steps is not None:
         raise ValueError(f"{name} has no time axis, so there are no steps to predict")
     targets = config.targets or config.inputs
@@ -87,10 +99,11 @@ def predict(
         )
 
     def blocks() -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        for first, fields in batches():
-            fields = torch.from_numpy(np.ascontiguousarray(fields, dtype=np.float32))
+        for first in range(0, samples, batch_size):
+            chosen = range(first, min(first + batch_size, samples))
+            fields = torch.from_numpy(np.stack([sample(i) for i in chosen], dtype=np.float32))
             if moving:
-                frames = resample(fields[:, :, :window].transpose(1, 2).contiguous(), grid, out_grid)
+                frames = resample(fields.transpose(1, 2).contiguous(), grid, out_grid)
                 result = _continued(model, frames, steps or 1)
             else:
                 result = model.predict(fields, None if resolution is None else sizes)
