@@ -24,8 +24,19 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`, by default that of the process, and return the exit status.
 
-    What the user can put right is told in one line on standard error, with status 1.
+    What the user can put right is told in one line on standard error, with status 1; an interrupt gives 130.
     """
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        print("pde-data: interrupted; run the same command again to resume", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    from pde_data.integrate import SolverError
+    from pde_data.worker import WorkerError
+
     commands = {
         "generate": _generate_command(),
         "info": info,
@@ -38,15 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             commands,
             prog="pde-data",
             description=_DESCRIPTION,
-            args=list(sys.argv[1:] if argv is None else argv),
+            args=arguments,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SolverError, WorkerError) as error:
         print(f"pde-data: error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("pde-data: interrupted; the same command goes on from what is finished", file=sys.stderr)
-        return 130
     return 0
 
 

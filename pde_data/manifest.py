@@ -18,8 +18,8 @@ import numpy as np
 
 from pde_data.equations.base import Equation
 from pde_data.formats import native
-from pde_data.formats.shards import MANIFEST
-from pde_data.storage import SCHEMA, DatasetError, as_attribute, read_json, sha256, write_json
+from pde_data.formats.shards import MANIFEST, read_manifest
+from pde_data.storage import SCHEMA, DatasetError, as_attribute, sha256, write_json
 
 _LOCK = ".lock"
 
@@ -132,7 +132,7 @@ class Manifest:
         """Find out whether all is done; `DatasetError` when the target holds something else."""
         working = self.folder / MANIFEST
         if self.single and self.target.exists() and not working.exists():
-            content = read_json(self.record) if self.record.exists() else {}
+            content = read_manifest(self.record) if self.record.exists() else {}
             held = content["request"] if content else native.read(self.target).attributes
             self._agree(held, software=False)
             if content and content.get("sha256") != sha256(self.target):
@@ -145,7 +145,7 @@ class Manifest:
         if not self.single and self.target.exists() and not self.target.is_dir():
             raise DatasetError(f"{self.target} is a file; name a folder, or a file that ends in .h5")
         if working.exists():
-            content = read_json(working)
+            content = read_manifest(working)
             whole = not self.single and bool(content.get("complete"))
             self._agree(content["request"], software=not whole)
             self.entries = {entry["first"] // self.request.shard_size: entry for entry in content["shards"]}

@@ -21,6 +21,11 @@ main()
 
 
 @final
+class WorkerError(RuntimeError):
+    """A worker process died, for want of memory or at another's hand; what is finished is kept."""
+
+
+@final
 class Worker:
     """A process that runs functions of importable modules, with one thread for numerical libraries.
 
@@ -44,14 +49,14 @@ class Worker:
         self._process.stdin.flush()
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function there; exceptions come back, and a process that died is a `RuntimeError`."""
+        """Call a function there; exceptions come back, and a process that died is a `WorkerError`."""
         assert self._process.stdout is not None
         try:
             self._send((function, arguments))
             failed, result = pickle.load(self._process.stdout)
         except (EOFError, BrokenPipeError) as error:
             code = self._process.wait()
-            raise RuntimeError(
+            raise WorkerError(
                 f"a worker process died with code {code}; run the same command again to resume"
             ) from error
         if failed:

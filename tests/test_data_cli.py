@@ -1,13 +1,17 @@
 """The command `pde-data`, as a user meets it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 import pde_data
+from pde_data import generation
 from pde_data.cli import main
 
 
@@ -69,12 +73,50 @@ def test_convert_and_plot(file, tmp_path, real_data):
         ("stats {file} --inputs vorticty", "did you mean 'vorticity'?"),
         ("plot {file} {folder}/a.png --sample 9", "sample=9 is not there"),
         ("generate navier-stokes {file} --samples 4", "was begun by another request"),
+        (
+            "generate navier-stokes {folder}/a.h5 --samples 1 --forcing kolmogorov --amplitude 1e25 "
+            "--resolution 16 --t-end 1 --records 1",
+            "blows up near t=0 even with dt=",
+        ),
+        ("convert {file} {folder}/nowhere/a.h5", "there is no folder"),
     ],
 )
 def test_problems_are_one_line_and_status_1(file, tmp_path, capsys, words, message):
     assert main(words.format(file=file, folder=tmp_path).split()) == 1
     error = capsys.readouterr().err
     assert error.startswith("pde-data: error: ") and message in error and error.count("\n") == 1
+
+
+SMALL = "--samples 3 --shard-size 1 --resolution 8 --t-end 0.4 --records 2 --viscosity 2e-3".split()
+
+
+def test_an_interrupt_is_one_line_and_the_same_command_resumes(file, tmp_path, capsys, monkeypatch):
+    command = ["generate", "navier-stokes", str(tmp_path / "a.h5"), *SMALL, "--processes", "1"]
+    original = generation.make_shard
+
+    def interrupted(path, request, shard):
+        if shard == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+        return original(path, request, shard)
+
+    monkeypatch.setattr(generation, "make_shard", interrupted)
+    assert main(command) == 130
+    assert capsys.readouterr().err == "pde-data: interrupted; run the same command again to resume\n"
+    monkeypatch.undo()
+    assert main(command) == 0
+    np.testing.assert_array_equal(pde_data.open(tmp_path / "a.h5").vorticity, pde_data.open(file).vorticity)
+
+
+def test_a_worker_that_dies_is_one_line_and_status_1(tmp_path, capsys, monkeypatch):
+    original = generation.Worker.run
+    monkeypatch.setattr(generation.Worker, "run", lambda self, *job: original(self, os._exit, 3))
+    command = ["generate", "navier-stokes", str(tmp_path / "a.h5"), *SMALL, "--processes", "2"]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert (
+        error == "pde-data: error: a worker process died with code 3; run the same command again to resume\n"
+    )
 
 
 def test_a_misspelt_option_is_answered_with_the_nearest(tmp_path, capsys):

@@ -202,11 +202,36 @@ def test_wrong_requests(tmp_path):
         make(tmp_path / "a.h5", viscocity=1.0)
     with pytest.raises(ValueError, match="samples=0, expected at least 1"):
         make(tmp_path / "a.h5", samples=0)
+    with pytest.raises(ValueError, match="seed=-1, expected at least 0"):
+        make(tmp_path / "a.h5", seed=-1)
+    with pytest.raises(ValueError, match="forcing='kolmogorov' acts on mode 4, but 8 points resolve"):
+        make(tmp_path / "a.h5", forcing="kolmogorov")
     with pytest.raises(ValueError, match="belong into the NavierStokes"):
         pde_data.generate(NavierStokes(), tmp_path / "a.h5", samples=1, viscosity=1.0)
     with pytest.raises(DatasetError, match="there is no folder"):
         make(tmp_path / "nowhere" / "a.h5")
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({}, "request is None, expected dict"),
+        ({"request": {}, "shard_count": "three", "shards": []}, "shard_count is 'three', expected int"),
+        ({"request": {}, "shard_count": 1, "shards": [7]}, r"shards\[0\].file is None, expected str"),
+        (
+            {"request": {}, "shard_count": 1, "shards": [{"file": "a.h5", "first": "b", "sha256": ""}]},
+            r"shards\[0\].first is 'b', expected int",
+        ),
+    ],
+)
+def test_a_manifest_of_something_else(tmp_path, content, words):
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    (tmp_path / "ns.h5").write_text("x")
+    (tmp_path / "ns.h5.manifest.json").write_text(json.dumps(content))
+    for act, path in ((make, tmp_path), (make, tmp_path / "ns.h5"), (pde_data.open, tmp_path)):
+        with pytest.raises(DatasetError, match=f"manifest.json is not a manifest of .*generate: {words}"):
+            act(path)
 
 
 SCRIPT = """
