@@ -87,8 +87,8 @@ def _product(basis: Tensor, x: Tensor) -> Tensor:
     if runs_compiled(x) and not torch.is_grad_enabled():
         from opflow.kernels.cpu.products import bmm
 
-        return bmm(basis, x.contiguous(), out=empty((len(x), len(basis), x.shape[-1]), x))
-    return torch.bmm(basis.expand(len(x), -1, -1), x)
+        return bmm(basis, x.contiguous(), out=empty((x.shape[0], basis.shape[0], x.shape[-1]), x))
+    return torch.bmm(basis.expand(x.shape[0], -1, -1), x)
 
 
 def matrices(kind: str, grid: Sequence[int], slots: Sequence[Slot], like: Tensor) -> list[Tensor]:

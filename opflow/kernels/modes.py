@@ -15,6 +15,6 @@ def multiply_modes(x: Tensor, weight: Tensor) -> Tensor:
         return compiled(x.contiguous(), weight.contiguous(), out=empty((*x.shape[:3], weight.shape[3]), x))
     # One real batched product holds the four of a complex one.
     z = torch.bmm(x.permute(2, 1, 0, 3).flatten(1, 2), weight.flatten(2))
-    z = z.view(len(z), 2, len(x), 2, -1)
+    z = z.view(z.shape[0], 2, x.shape[0], 2, -1)  # not len, which would fix a symbolic size
     y = torch.stack([z[:, 0, :, 0] - z[:, 1, :, 1], z[:, 0, :, 1] + z[:, 1, :, 0]])
     return y.permute(2, 0, 1, 3)

@@ -189,7 +189,7 @@ class FNO(Operator):
                 f"out_grid={out_grid!r} needs one size per space axis, {len(self.n_modes)} of them"
             )
         dtype = self.projection.first.weight.dtype
-        if x.dtype.to_real() != dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.real.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
             raise ValueError(f"the input is {x.dtype} and the model {dtype}: convert one with `.to(dtype)`")
         if self.positional_embedding:
             coordinates = grid_coordinates(x.shape[2:], x).expand(x.shape[0], *(-1,) * (x.ndim - 1))
