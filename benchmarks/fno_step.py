@@ -92,6 +92,7 @@ def agreeing(model, reference, x, compiled: bool) -> dict:
     """Return the model, eager and compiled, as far as it is the reference to 1e-5."""
     import torch
 
+    torch._dynamo.reset()  # sizes seen before would be made symbolic
     variants = {"eager": model} | ({"compiled": torch.compile(model)} if compiled else {})
     with torch.no_grad():
         exact = reference(x)
