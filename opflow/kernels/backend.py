@@ -31,7 +31,8 @@ def runs_compiled(*tensors: Tensor) -> bool:
 
 
 def _owns_memory(x: Tensor) -> bool:
-    return not (x.is_neg() or torch._C._functorch.is_legacy_batchedtensor(x))
+    batched = torch._C._functorch.is_legacy_batchedtensor  # pyright: ignore[reportAttributeAccessIssue]
+    return not (x.is_neg() or batched(x))
 
 
 def reference_gradients(

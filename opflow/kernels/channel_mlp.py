@@ -54,4 +54,4 @@ class _ChannelMLP(torch.autograd.Function):
         if torch.is_grad_enabled() or not runs_compiled(grad, *inputs):
             return reference_gradients(channel_mlp_reference, inputs, ctx.needs_input_grad, grad)
         grad_x = empty(inputs[0].shape, inputs[0]) if ctx.needs_input_grad[0] else None
-        return grad_x, *cpu.backward(grad.contiguous(), *inputs, grad_x)
+        return grad_x, *cpu.backward(grad.contiguous(), *inputs, grad_x=grad_x)

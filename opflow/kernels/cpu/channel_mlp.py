@@ -47,7 +47,7 @@ def _forward(memory):
 
 
 def backward(
-    grad: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, grad_x: Tensor | None
+    grad: Tensor, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, *, grad_x: Tensor | None
 ) -> tuple[Tensor, ...]:
     """Write the gradient of x to `grad_x`, when given, and return those of w1, b1, w2 and b2."""
     points, n_in = x.shape
