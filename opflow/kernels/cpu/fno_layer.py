@@ -24,13 +24,7 @@ def forward(
     u: Tensor,
     t: Tensor,
     basis: Tensor,
-    skip: Tensor,
-    w1: Tensor,
-    b1: Tensor,
-    w2: Tensor,
-    b2: Tensor,
-    gate: Tensor,
-    *,
+    *weights: Tensor,
     last: bool,
     out: Tensor,
     kept: Tensor | None,
@@ -38,12 +32,12 @@ def forward(
     """Write the layer to `out` and its inner field a to `kept`, when given.
 
     Shapes:
-        u, out and kept `(lines, points, c)`, t `(lines, k, c)`, basis `(points, k)`, skip `(c, c)`,
-        w1 `(h, c)`, w2 `(c, h)`; contiguous.
+        u, out and kept `(lines, points, c)`, t `(lines, k, c)`, basis `(points, k)`; weights are skip, w1,
+        b1, w2, b2 and gate of `fno_layer_reference`; all contiguous.
     """
     lines, points, channels = u.shape
-    sizes = (lines, points, channels, len(b1), basis.shape[1], int(last))
-    addresses = [x.data_ptr() for x in (u, t, basis, skip, w1, b1, w2, b2, gate, out)]
+    sizes = (lines, points, channels, len(weights[1]), basis.shape[1], int(last))
+    addresses = [x.data_ptr() for x in (u, t, basis, *weights, out)]
     run(_forward, ceil(lines / _LINES), (*sizes, *addresses, 0 if kept is None else kept.data_ptr()))
 
 
@@ -93,28 +87,22 @@ def backward(
     u: Tensor,
     a: Tensor,
     basis: Tensor,
-    skip: Tensor,
-    w1: Tensor,
-    b1: Tensor,
-    w2: Tensor,
-    b2: Tensor,
-    gate: Tensor,
-    *,
+    *weights: Tensor,
     last: bool,
     grad_t: Tensor,
 ) -> tuple[Tensor, ...]:
     """Write the gradient of t to `grad_t` and that of u, but for what t passes on, over a.
 
-    Returns the gradients of skip, w1, b1, w2, b2 and gate.
+    Returns the gradients of the weights.
     """
     lines, points, channels = u.shape
     size = max(_LINES, ceil(lines / _SUMS))
     items = ceil(lines / size)
-    sums = partial_sums(items, (skip, w1, b1, w2, b2, gate))
-    sizes = (size, lines, points, channels, len(b1), basis.shape[1], int(last), sums.shape[1])
-    tensors = (grad, u, a, basis, skip, w1, b1, w2, b2, gate, grad_t, sums)
+    sums = partial_sums(items, weights)
+    sizes = (size, lines, points, channels, len(weights[1]), basis.shape[1], int(last), sums.shape[1])
+    tensors = (grad, u, a, basis, *weights, grad_t, sums)
     run(_backward, items, (*sizes, *(x.data_ptr() for x in tensors)))
-    return total(sums, (skip, w1, b1, w2, b2, gate))
+    return total(sums, weights)
 
 
 @compiled
