@@ -435,3 +435,16 @@ def test_validation_data_that_are_asked_for_must_be_there(tmp_path, values, vali
     with pytest.raises(ValueError, match=words):
         fit(convolution(), pairs(), valid, config=TrainConfig(epochs=1, **values), folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_modes_that_the_data_cannot_train_are_refused():
+    x = torch.randn(4, 1, 8, 6, generator=torch.Generator().manual_seed(0))
+    data, config = TensorDataset(x, 2 * x), TrainConfig(epochs=1)
+    model = opflow.FNO((8, 8), 1, 1, 4, n_layers=1)
+    with pytest.raises(
+        ValueError, match=r"n_modes=\(8, 8\).*\(8, 6\) points.*build it with n_modes=\(8, 6\)"
+    ):
+        fit(model, data, config=config)
+    fit(opflow.FNO((8, 6), 1, 1, 4, n_layers=1), data, config=config)
+    # Padding makes the fields that the modes see as large as that.
+    fit(opflow.FNO((8, 8), 1, 1, 4, n_layers=1, domain_padding=0.25), data, config=config)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from opflow.operators.base import placed
+from opflow.operators.base import Operator, placed
 from opflow.training.batches import read
 from opflow.training.config import TrainConfig
 
@@ -49,9 +49,10 @@ def frame_channels(model: nn.Module, dataset: Dataset, dtype: torch.dtype) -> in
 
     Raises:
         ValueError: the target is neither one output of the model nor a stack of several that the model can
-            be unrolled for.
+            be unrolled for, or the model has modes that the fields do not.
     """
     x, y = read(dataset, np.arange(1))
+    _check_modes(model, tuple(x.shape[2:]))
     was_training, parameter = model.training, next(model.parameters())
     prediction = model.eval()(placed(x, parameter.device, dtype))
     model.train(was_training)
@@ -67,6 +68,20 @@ def frame_channels(model: nn.Module, dataset: Dataset, dtype: torch.dtype) -> in
             "input channels are not whole frames, so predictions cannot be fed back; use horizon=1"
         )
     return channels
+
+
+def _check_modes(model: nn.Module, grid: tuple[int, ...]) -> None:
+    """Weights of modes beyond the training grid would stay random, and act on finer grids."""
+    if not isinstance(model, Operator):
+        return
+    modes = getattr(model, "n_modes", grid)
+    padding = getattr(model, "padding", (0.0,) * len(grid))
+    if any(m > n + 2 * round(p * n) for m, n, p in zip(modes, grid, padding)):
+        largest = tuple(min(m, n) for m, n in zip(modes, grid))
+        raise ValueError(
+            f"the model keeps n_modes={tuple(modes)}, but the training fields have {grid} points, which "
+            f"leaves its highest modes untrained: build it with n_modes={largest}, or train on finer fields"
+        )
 
 
 def uncompiled(config: TrainConfig) -> contextlib.AbstractContextManager:
