@@ -30,7 +30,7 @@ import torch  # noqa: E402
 
 import pde_data  # noqa: E402
 from pde_data.equations import NavierStokes  # noqa: E402
-from pde_data.equations.navier_stokes import NavierStokesSolver  # noqa: E402
+from pde_data.equations.periodic import PeriodicSolver  # noqa: E402
 from pde_data.grids import Grid  # noqa: E402
 from pde_data.random_fields import GaussianRandomField  # noqa: E402
 
@@ -42,7 +42,7 @@ def initial(samples: int) -> np.ndarray:
     """Initial vorticity without the modes that the 2/3 rule cuts."""
     grid = Grid((N, N))
     w0 = torch.from_numpy(GaussianRandomField().sample(0, range(samples), grid))
-    solver = NavierStokesSolver(NavierStokes(), grid, torch.float64)
+    solver = PeriodicSolver(NavierStokes(), grid, torch.float64)
     return solver.spectrum.to_values(solver.spectrum.project(w0)).float().numpy()
 
 
@@ -100,8 +100,8 @@ def temporal_error(quick: bool) -> None:
     w0 = torch.from_numpy(GaussianRandomField().sample(0, range(samples), grid))
 
     def solve(dt: float | None):
-        solver = NavierStokesSolver(NavierStokes(dt=dt, **settings), grid, torch.float64)
-        frames = torch.stack([w for w, _ in solver(w0, times)], dim=1)
+        solver = PeriodicSolver(NavierStokes(dt=dt, **settings), grid, torch.float64)
+        frames = torch.stack([frame["vorticity"] for frame, _ in solver({"vorticity": w0}, times)], dim=1)
         return frames, solver.integrator
 
     frames, integrator = solve(None)

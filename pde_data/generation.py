@@ -13,7 +13,6 @@ import numpy as np
 
 from pde_data.equations import EQUATIONS, Equation
 from pde_data.manifest import Manifest, Request
-from pde_data.sources import coordinate_variables, space_names
 from pde_data.storage import DatasetError, Schema, Variable, write
 from pde_data.worker import Here, Worker
 
@@ -162,21 +161,20 @@ def make_shard(path: Path, request: Request, shard: int) -> dict[str, Any]:
 
 def _schema(request: Request, indices: range, scalars: dict[str, np.ndarray]) -> Schema:
     equation = request.equation
-    space = space_names(equation.grid.ndim)
+    axes = equation.coordinates
     variables = {
-        "sample": Variable(("sample",), np.asarray(indices, dtype=np.int64), {"long_name": "sample number"}),
-        "time": Variable(
-            ("time",),
-            np.asarray(equation.times, np.float64),
-            {"units": "1", "long_name": "time", "axis": "T"},
-        ),
-        **coordinate_variables(equation.grid),
-        **{name: Variable(("sample",), np.asarray(value)) for name, value in scalars.items()},
-        **{
-            name: Variable(("sample", "time", *space), None, attrs)
-            for name, attrs in equation.variables.items()
-        },
+        "sample": Variable(("sample",), np.asarray(indices, dtype=np.int64), {"long_name": "sample number"})
     }
+    if equation.times is not None:
+        attributes = {"units": "1", "long_name": "time", "axis": "T"}
+        variables["time"] = Variable(("time",), np.asarray(equation.times, np.float64), attributes)
+    for name, (values, attributes) in axes.items():
+        variables[name] = Variable((name,), values, attributes)
+    for name, values in scalars.items():
+        variables[name] = Variable(("sample",), np.asarray(values))
+    for name, attributes in equation.variables.items():
+        over_time = equation.times is not None and name not in equation.static
+        variables[name] = Variable(("sample", *(("time",) if over_time else ()), *axes), None, attributes)
     return Schema(variables, request.attributes())
 
 

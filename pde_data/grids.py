@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -156,6 +156,26 @@ class Grid:
     def quadrature(self) -> np.ndarray:
         """Quadrature weights of shape ``sizes``; they sum to the volume of the box."""
         return reduce(np.multiply.outer, self.weights)
+
+    def coordinate_attributes(
+        self, names: Sequence[str] = ("x", "y", "z")
+    ) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+        """Values and attributes of each axis by name, from which a file tells the grid exactly."""
+        return {
+            name: (
+                self.coordinates[axis],
+                {
+                    "units": "1",
+                    "axis": "XYZ"[axis],
+                    "long_name": f"position along {name}",
+                    "grid_location": self.location,
+                    "grid_origin": self.origin[axis],
+                    "grid_length": self.lengths[axis],
+                    "boundary": "periodic" if self.periodic[axis] else "bounded",
+                },
+            )
+            for axis, name in enumerate(names[: self.ndim])
+        }
 
     def wavenumbers(self, axis: int) -> np.ndarray:
         """Angular wavenumbers ``2 pi k / length`` in FFT order; ``ValueError`` for a non-periodic axis."""

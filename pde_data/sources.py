@@ -96,23 +96,8 @@ def common_dims(schema: Schema, names: list[str], where: str) -> tuple[str, ...]
 
 def coordinate_variables(grid: Grid, names: Sequence[str] | None = None) -> dict[str, Variable]:
     """Coordinates of a grid as variables whose attributes let `grid_of` rebuild it exactly."""
-    names = names or space_names(grid.ndim)
-    return {
-        name: Variable(
-            (name,),
-            grid.coordinates[axis],
-            {
-                "units": "1",
-                "axis": "XYZ"[axis],
-                "long_name": f"position along {name}",
-                "grid_location": grid.location,
-                "grid_origin": grid.origin[axis],
-                "grid_length": grid.lengths[axis],
-                "boundary": "periodic" if grid.periodic[axis] else "bounded",
-            },
-        )
-        for axis, name in enumerate(names)
-    }
+    axes = grid.coordinate_attributes(names or space_names(grid.ndim))
+    return {name: Variable((name,), values, attributes) for name, (values, attributes) in axes.items()}
 
 
 def space_names(ndim: int) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import final
 
 import numpy as np
 import torch
@@ -14,15 +15,16 @@ _COEFFICIENT_SETS = 32  # step sizes whose coefficients are kept
 _CHUNK_BYTES = {"cpu": 270_000, "cuda": 64_000_000}  # one work array: near the cache, fills the GPU
 
 
-def highest_mode(n: int) -> int:
-    """The highest mode below ``n/3``, which the 2/3 rule keeps on ``n`` points."""
-    return (n - 1) // 3
+def highest_mode(n: int, degree: int = 2) -> int:
+    """The highest mode below ``n / (degree + 1)``: of products of so many fields none folds back on these."""
+    return (n - 1) // (degree + 1)
 
 
 class Spectrum:
-    """Fourier space of real fields on a periodic grid, cut by the 2/3 rule.
+    """Fourier space of real fields on a periodic grid, cut so that products have no aliasing.
 
-    Kept are the modes ``|k| < n/3`` of each axis, for which products of two fields are free of aliasing.
+    Kept are the modes ``|k| < n / (degree + 1)`` of each axis, for which products of ``degree`` fields are
+    free of aliasing: the 2/3 rule for two, the 1/2 rule for three.
     Modes are complex ``(batch, highest + 1, *sizes[:-1])``: the half axis of the real transform comes first
     and holds only what is kept, the other axes are in FFT order and masked. So both passes of a 2-D transform
     run along contiguous memory, the complex one over a third of the lines.
@@ -35,14 +37,14 @@ class Spectrum:
     than float32 and float64.
     """
 
-    def __init__(self, grid: Grid, dtype: torch.dtype, device: torch.device | str = "cpu"):
+    def __init__(self, grid: Grid, dtype: torch.dtype, device: torch.device | str = "cpu", degree: int = 2):
         if not all(grid.periodic):
             raise ValueError(f"a Fourier method needs a periodic grid, got periodic={grid.periodic}")
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         self.grid, self.dtype, self.device = grid, dtype, torch.device(device)
         self.complex_dtype = torch.complex64 if dtype == torch.float32 else torch.complex128
-        self.highest = tuple(highest_mode(n) for n in grid.sizes)
+        self.highest = tuple(highest_mode(n, degree) for n in grid.sizes)
         self.shape = (self.highest[-1] + 1, *grid.sizes[:-1])
         self._other_axes = tuple(range(1 - grid.ndim, 0))
         mask = torch.ones(self.shape, dtype=torch.bool)
@@ -85,7 +87,7 @@ class Spectrum:
         return torch.fft.irfft(padded, n=self.grid.sizes[-1], dim=-1)
 
     def project(self, values: torch.Tensor) -> torch.Tensor:
-        """Modes of values of any device and floating point type, cut by the 2/3 rule."""
+        """Modes of values of any device and floating point type, cut to those that are kept."""
         return self.to_modes(values.to(self.device, self.dtype)) * self.mask.to(self.device)
 
     def chunk_size(self) -> int:
@@ -104,6 +106,24 @@ class Nonlinear(ABC):
     @abstractmethod
     def rate(self) -> torch.Tensor:
         """``(batch,)``: the largest eigenvalue (1/time) of the term linearised about the last argument."""
+
+    def diagnostics(self, modes: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Measures of discretisation error in a solution, ``(batch,)`` each, by name."""
+        return {}
+
+
+@final
+class Zero(Nonlinear):
+    """No such part: the equation is linear with constant coefficients, and one step is exact."""
+
+    def __call__(self, modes: torch.Tensor, out: torch.Tensor) -> None:
+        """See :class:`Nonlinear`."""
+        self._rate = modes.real.new_zeros(len(modes))
+        out.zero_()
+
+    def rate(self) -> torch.Tensor:
+        """See :class:`Nonlinear`."""
+        return self._rate
 
 
 def phi_functions(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -133,13 +153,14 @@ class ETDRK4:
     r"""Fourth-order exponential Runge-Kutta steps for $\hat u_t = \lambda\hat u + N(\hat u)$, batched.
 
     Cox and Matthews (J. Comput. Phys. 176, 2002); the linear part is solved exactly. ``linear`` holds
-    $\lambda$ in float64 or complex128 over the half spectrum. Work arrays are allocated once, for at most
+    $\lambda$ in float64 or complex128, of shape ``spectrum.shape`` or ``(component, *spectrum.shape)``; modes
+    have the same shape after the batch axis. Work arrays are allocated once, for at most
     ``batch`` samples; coefficients are kept per step size.
     """
 
     def __init__(self, spectrum: Spectrum, linear: torch.Tensor, nonlinear: Nonlinear, batch: int):
         self.spectrum, self.linear, self.nonlinear, self.batch = spectrum, linear, nonlinear, batch
-        shape = (batch, *spectrum.shape)
+        shape = (batch, *linear.shape)
         self._work = [
             torch.zeros(shape, dtype=spectrum.complex_dtype, device=spectrum.device) for _ in range(6)
         ]
@@ -175,7 +196,7 @@ class ETDRK4:
         return modes if self.linear.is_complex() else torch.view_as_real(modes)
 
     def step(self, modes: torch.Tensor, dt: float) -> None:
-        """Advance ``modes`` ``(batch, *spectrum.shape)`` by ``dt`` in place."""
+        """Advance ``modes`` ``(batch, *linear.shape)`` by ``dt`` in place."""
         whole, half, q, f1, f2, f3 = self.coefficients(dt)
         work = [w[: len(modes)] for w in self._work]
         n0, na, nb, nc, stage, other = work

@@ -1,71 +1,9 @@
 """One row per member of a family: joining a table means inheriting its tests."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from tests.cases import EquationCase, advection, burgers, navier_stokes
 
-import numpy as np
-
-from pde_data.equations import Equation, NavierStokes, simulate
-
-
-@dataclass(frozen=True)
-class Exact:
-    """Computed and exact values for a NumPy dtype, and the relative L2 error allowed for each dtype."""
-
-    name: str
-    solve: Callable[[type], tuple[np.ndarray, np.ndarray]]
-    tolerance: dict[type, float]
-
-
-@dataclass(frozen=True)
-class EquationCase:
-    """A cheap member of an equation's family, a different one, and solutions known in closed form."""
-
-    equation: Equation
-    other: Equation
-    exact: tuple[Exact, ...]
-
-
-def periodic(n: int, length: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of n x n periodic nodes, as two arrays."""
-    x = np.arange(n) / n * length
-    return np.meshgrid(x, x, indexing="ij")
-
-
-def taylor_green(dtype: type) -> tuple[np.ndarray, np.ndarray]:
-    """Decay of 2 cos(x) cos(y) at rate 2 viscosity: advection vanishes, and the vortices are unstable."""
-    x, y = periodic(64, 2 * np.pi)
-    w0 = (2 * np.cos(x) * np.cos(y))[None].astype(dtype)
-    times, viscosity = [0.3, 5.0], 0.01
-    w = simulate("navier_stokes", w0, times, viscosity=viscosity, forcing="none", length=2 * np.pi)
-    return w, np.exp(-2 * viscosity * np.array(times))[:, None, None] * w0[:, None]
-
-
-def kolmogorov_laminar(dtype: type) -> tuple[np.ndarray, np.ndarray]:
-    """From rest, the laminar flow w = f / (viscosity k^2) (1 - exp(-viscosity k^2 t))."""
-    _, y = periodic(48, 1.0)
-    n, amplitude, viscosity, times = 2, 0.3, 0.05, [0.25, 40.0]
-    k = 2 * np.pi * n
-    growth = 1 - np.exp(-viscosity * k**2 * np.array(times))
-    w = simulate(
-        "navier_stokes",
-        np.zeros((1, 48, 48), dtype),
-        times,
-        viscosity=viscosity,
-        forcing="kolmogorov",
-        amplitude=amplitude,
-        wavenumber=n,
-    )
-    return w, growth[None, :, None, None] * -amplitude / (viscosity * k) * np.cos(k * y)
-
-
-EQUATIONS = {
-    "navier_stokes": EquationCase(
-        NavierStokes(resolution=24, t_end=1.0, records=4),
-        NavierStokes(resolution=24, t_end=1.0, records=4, viscosity=1e-2),
-        (
-            Exact("taylor_green", taylor_green, {np.float64: 1e-12, np.float32: 1e-4}),
-            Exact("kolmogorov_laminar", kolmogorov_laminar, {np.float64: 1e-11, np.float32: 1e-5}),
-        ),
-    ),
+EQUATIONS: dict[str, EquationCase] = {
+    "advection": advection.CASE,
+    "burgers": burgers.CASE,
+    "navier_stokes": navier_stokes.CASE,
 }

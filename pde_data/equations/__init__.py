@@ -1,9 +1,18 @@
 """One partial differential equation per file; the table below makes them known to everything else."""
 
-from pde_data.equations.base import Equation
+from pde_data.equations.advection import Advection
+from pde_data.equations.base import Equation, Evolution, Steady
+from pde_data.equations.burgers import Burgers
 from pde_data.equations.navier_stokes import NavierStokes
 from pde_data.equations.simulate import simulate
 
-EQUATIONS: dict[str, type[Equation]] = {equation.name: equation for equation in (NavierStokes,)}
+EQUATIONS: dict[str, type[Equation]] = {
+    equation.name: equation
+    for equation in (
+        Advection,
+        Burgers,
+        NavierStokes,
+    )
+}
 
-__all__ = ["EQUATIONS", "Equation", "NavierStokes", "simulate"]
+__all__ = ["EQUATIONS", "Equation", "Evolution", "Steady", "simulate"]

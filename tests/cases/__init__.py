@@ -1,0 +1,83 @@
+"""What an equation must show: one module per equation with a `CASE`, one row each in `tests/tables.py`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from pde_data.equations import Equation, Evolution
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Computed and exact values for a NumPy dtype, and the relative L2 error allowed for each dtype."""
+
+    name: str
+    solve: Callable[[type], tuple[np.ndarray, np.ndarray]]
+    tolerance: dict[type, float]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Errors over steps or spacings that shrink, and the order of convergence they must show."""
+
+    name: str
+    errors: Callable[[], tuple[list[float], list[float]]]
+    expected: float
+    within: float = 0.2
+
+    def measure(self) -> float:
+        """Order at the finest pair."""
+        h, error = self.errors()
+        return float(np.log(error[-2] / error[-1]) / np.log(h[-2] / h[-1]))
+
+
+@dataclass(frozen=True)
+class EquationCase:
+    """A cheap member of an equation's family, a different one, and what is known of its solutions.
+
+    `drift` allows each budget of the equation so much relative change over the run of `equation` in float64.
+    """
+
+    equation: Equation
+    other: Equation
+    exact: tuple[Exact, ...]
+    orders: tuple[Order, ...] = ()
+    drift: Mapping[str, float] = field(default_factory=dict)
+
+
+def relative(computed: np.ndarray, expected: np.ndarray) -> float:
+    """Relative L2 error."""
+    return float(np.linalg.norm(computed - expected) / np.linalg.norm(expected))
+
+
+def trajectory(equation: Evolution, samples: int = 2) -> dict[str, np.ndarray]:
+    """Fields `(sample, time, *space)` in float64 from the equation's own initial law."""
+    first = {k: torch.from_numpy(v) for k, v in equation.initial(0, range(samples), equation.grid).items()}
+    frames = list(equation.solve(first, equation.times))
+    return {name: torch.stack([f[name] for f in frames], 1).numpy() for name in equation.variables}
+
+
+def temporal_order(equation: Evolution, steps: tuple[int, ...] = (16, 32, 64), finest: int = 512) -> Order:
+    """Fourth order in the step, against the same run with `finest` steps, at `equation.t_end`."""
+
+    def errors() -> tuple[list[float], list[float]]:
+        def end(n: int) -> np.ndarray:
+            run = trajectory(replace(equation, dt=equation.t_end / n, records=1))
+            return np.stack([values[:, -1] for values in run.values()])
+
+        reference = end(finest)
+        return [1 / n for n in steps], [relative(end(n), reference) for n in steps]
+
+    return Order("time step", errors, 4.0)
+
+
+def measured_drift(case: EquationCase) -> dict[str, float]:
+    """Largest change of each budget over the run, relative to its largest value unless that is 0."""
+    fields = trajectory(case.equation)
+    result = {}
+    for name, values in case.equation.budgets(fields, case.equation.grid).items():
+        scale = np.abs(values).max()
+        result[name] = float(np.abs(values - values[:, :1]).max() / (scale if scale > 1e-8 else 1.0))
+    return result
