@@ -1,6 +1,5 @@
 """Importing the package is cheap and changes nothing."""
 
-import statistics
 import subprocess
 import sys
 
@@ -28,17 +27,13 @@ assert not heavy, heavy
 """
 
 
-def cpu_seconds(code):
-    """Return the CPU time of a fresh process, the median of three."""
-    measure = f"import time; {code}; print(time.process_time())"
+def test_importing_costs_little_more_than_torch():
+    measure = "import time, torch; t = time.process_time(); import opflow; print(time.process_time() - t)"
     runs = [
         subprocess.run([sys.executable, "-c", measure], check=True, capture_output=True) for _ in range(3)
     ]
-    return statistics.median(float(run.stdout) for run in runs)
-
-
-def test_importing_costs_little_more_than_torch():
-    assert cpu_seconds("import torch, opflow") - cpu_seconds("import torch") <= 0.3
+    # The least: what other processes do to the caches comes on top.
+    assert min(float(run.stdout) for run in runs) <= 0.3
 
 
 def test_importing_changes_no_global_state_and_loads_nothing_slow():
