@@ -7,7 +7,7 @@ import itertools
 import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -83,27 +83,40 @@ class MemoryArray(FieldArray):
 
 @final
 class FileArray(FieldArray):
-    """A variable of one or several HDF5 files, joined along the sample axis.
+    """Variables of one or several HDF5 files, joined along the sample axis.
 
     Contiguous variables are mapped into memory; others are read through a handle that each process opens
-    for itself. Only paths are pickled. `axes` are the axes of the file in the order of this array, for files
-    where the samples do not come first.
+    for itself. Only paths are pickled.
+
+    Args:
+        paths: files, one for each part; the same file may come several times.
+        name: name of the variable in all the parts, or one name for each.
+        counts: number of samples in each part.
+        inner: sizes of the axes after that of the samples.
+        dtype: type of the stored values.
+        axes: axes of the variable in the order of this array, by default as they are. `None` stands for an
+            axis that the variable lacks, along which its values repeat: a variable with a file's only sample
+            has no sample axis and the count 1, one that all `n` samples share has the count `n`.
+        fixed: axes of the variable that this array leaves out, and the place along each; such are the axis
+            of components and the number of the component.
     """
 
     def __init__(
         self,
         paths: Sequence[str | os.PathLike],
-        name: str,
+        name: str | Sequence[str],
         counts: Sequence[int],
         inner: Sequence[int],
         dtype: Any,
-        axes: Sequence[int] | None = None,
+        axes: Sequence[int | None] | None = None,
+        fixed: Mapping[int, int] | None = None,
     ):
         self.paths = [Path(path) for path in paths]
-        self.name = name
+        self.names = [name] * len(paths) if isinstance(name, str) else list(name)
         self.shape = (sum(counts), *inner)
         self.dtype = np.dtype(dtype)
         self.axes = tuple(range(len(self.shape)) if axes is None else axes)
+        self.fixed = dict(fixed or {})
         self._starts = [0, *itertools.accumulate(counts)]
         self._maps: dict[int, np.ndarray | None] = {}
 
@@ -115,10 +128,9 @@ class FileArray(FieldArray):
         if mapped is not None:
             return mapped[local]
         dataset = self._variable(_HANDLES.get(self.paths[part]), part)
-        at, *inner = self.axes
-        if self.axes == tuple(range(len(self.axes))):
-            return _Row(dataset, local)
-        return dataset[(slice(None),) * at + (local,)].transpose([axis - (axis > at) for axis in inner])
+        first, *inner = self.axes
+        fixed = self.fixed if first is None else {**self.fixed, first: local}
+        return _Row(dataset, fixed, inner, self.shape[1:])
 
     @property
     def rows(self) -> np.ndarray | None:
@@ -140,16 +152,27 @@ class FileArray(FieldArray):
             if offset is None:
                 return None
             # asarray drops the memmap class, whose every slice costs a microsecond; the mapping stays alive.
-            return np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape)).transpose(self.axes)
+            values = np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape))
+        values = values[tuple(self.fixed.get(axis, slice(None)) for axis in range(values.ndim))]
+        return _arranged(values, self.axes, self._part_shape(part))
+
+    def _part_shape(self, part: int) -> tuple[int, ...]:
+        return (self._starts[part + 1] - self._starts[part], *self.shape[1:])
 
     def _variable(self, file: Any, part: int) -> Any:
         """The variable in an open file, which may be another file by now than the one described."""
-        found = file.get(self.name)
-        shape = (self._starts[part + 1] - self._starts[part], *self.shape[1:])
-        expected = tuple(size for _, size in sorted(zip(self.axes, shape)))
-        if getattr(found, "shape", None) != expected or found.dtype != self.dtype:
+        found = file.get(self.names[part])
+        sizes = {a: size for a, size in zip(self.axes, self._part_shape(part)) if a is not None}
+        shape = getattr(found, "shape", None) or ()
+        same = len(shape) == len(sizes) + len(self.fixed) and getattr(found, "dtype", None) == self.dtype
+        if not (
+            same
+            and all(shape[axis] == size for axis, size in sizes.items())
+            and all(place < shape[axis] for axis, place in self.fixed.items())
+        ):
+            expected = tuple(size for _, size in sorted(sizes.items()))
             raise DatasetError(
-                f"{self.paths[part]} has changed: it held {self.name!r} of shape {expected} and type "
+                f"{self.paths[part]} has changed: it held {self.names[part]!r} of shape {expected} and type "
                 f"{self.dtype} when it was opened; open it again"
             )
         return found
@@ -158,19 +181,43 @@ class FileArray(FieldArray):
         return {**self.__dict__, "_maps": {}}
 
 
+def _arranged(values: np.ndarray, axes: Sequence[int | None], shape: Sequence[int]) -> np.ndarray:
+    """View `values`, whose axes are those in `axes` in increasing order, in the order of `axes`."""
+    kept = sorted(axis for axis in axes if axis is not None)
+    values = values.transpose([kept.index(axis) for axis in axes if axis is not None])
+    if len(kept) == len(axes):
+        return values
+    return np.broadcast_to(values[tuple(None if a is None else slice(None) for a in axes)], shape)
+
+
 @final
 class _Row:
     """One sample of an open HDF5 variable, read when sliced."""
 
-    def __init__(self, dataset: Any, index: int):
+    def __init__(
+        self, dataset: Any, fixed: Mapping[int, int], axes: Sequence[int | None], shape: Sequence[int]
+    ):
         self._dataset = dataset
-        self._index = index
+        self._fixed = fixed
+        self._axes = axes
+        self._shape = shape
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        return self._dataset[(self._index, *key) if isinstance(key, tuple) else (self._index, key)]
+        key = key if isinstance(key, tuple) else (key,)
+        key += (slice(None),) * (len(self._axes) - len(key))
+        selection: dict[int, Any] = dict(self._fixed)
+        left, shape = [], []
+        for axis, size, k in zip(self._axes, self._shape, key):
+            if axis is not None:
+                selection[axis] = k
+            if isinstance(k, slice):
+                left.append(axis)
+                shape.append(len(range(size)[k]))
+        values = self._dataset[tuple(selection[axis] for axis in range(len(selection)))]
+        return _arranged(values, left, shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self._dataset[self._index], dtype)
+        return np.asarray(self[()], dtype)
 
 
 @final

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Literal, Union
 
 import tyro
 from tyro.conf import Positional
@@ -130,18 +130,24 @@ def info(path: Positional[Path], /) -> None:
         print(f"  :{key} = {value}")
 
 
-def convert(source: Positional[Path], target: Positional[Path], /) -> None:
-    """Write a data set of any known format as one netCDF-4 file.
+def convert(
+    source: Positional[Path],
+    target: Positional[Path],
+    /,
+    layout: Literal["netcdf", "the-well"] = "netcdf",
+) -> None:
+    """Write a data set of any known format as one netCDF-4 file, or in the layout of The Well.
 
     example: pde-data convert darcy_train_16.pt darcy.h5
 
     Args:
         source: File or folder to read.
         target: File to write.
+        layout: netcdf, or the-well for training with the package the_well.
     """
     from pde_data.formats import convert
 
-    convert(source, target)
+    convert(source, target, layout)
     print(target)
 
 

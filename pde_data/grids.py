@@ -74,12 +74,17 @@ class Grid:
 
     @classmethod
     def from_coordinates(
-        cls, *axes: np.ndarray, periodic: tuple[bool, ...] | bool = True, tolerance: float = 1e-3
+        cls,
+        *axes: np.ndarray,
+        periodic: tuple[bool, ...] | bool = True,
+        location: str | None = None,
+        tolerance: float = 1e-3,
     ) -> Grid:
         """Infer the grid from one array of increasing, uniform 1-D coordinates per axis.
 
-        Coordinates that all start half a spacing from zero are read as cell centres, others as nodes; an axis
-        that is periodic or made of cells has the length ``n * spacing``, another one ``(n - 1) * spacing``.
+        Without ``location``, coordinates that all start half a spacing from zero are read as cell centres,
+        others as nodes; an axis that is periodic or made of cells has the length ``n * spacing``, another one
+        ``(n - 1) * spacing``.
         ``tolerance`` is relative to the spacing (float32 coordinates pass with the default).
 
         >>> Grid.from_coordinates(np.arange(8) / 8 + 1 / 16).location
@@ -105,7 +110,8 @@ class Grid:
             spacing.append(h)
         if not axes:
             raise ValueError("from_coordinates needs the coordinates of at least one axis")
-        cells = all(abs(x0 / h - 0.5) <= tolerance for x0, h in zip(first, spacing))
+        centred = all(abs(x0 / h - 0.5) <= tolerance for x0, h in zip(first, spacing))
+        cells = centred if location is None else location == "cell"
         flags = tuple(periodic) if isinstance(periodic, tuple | list) else (periodic,) * len(axes)
         sizes = tuple(np.size(x) for x in axes)
         lengths = tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from pde_data.storage import DatasetError
 MAX_RATIO = 2000  # declared bytes for each stored byte: beyond what compression does to real fields
 MAX_CHUNK = 2**30
 SMALL = 2**20  # below this a variable may be all fill value
+
+# Files whose every link was looked at, by what the system says of them: in one with ten thousand groups that
+# takes seconds, and readers open a file several times.
+_CHECKED: OrderedDict[tuple, None] = OrderedDict()
+_REMEMBERED = 64
 
 
 def safe_open(path: str | os.PathLike) -> Any:
@@ -35,15 +41,30 @@ def safe_open(path: str | os.PathLike) -> Any:
     except OSError as error:
         raise DatasetError(_unreadable(path, str(error))) from error
     try:
-        links: list[tuple[str, Any]] = []
-        # Collected first: an exception inside HDF5's own loop would be lost.
-        file.visititems_links(lambda name, link: links.append((name, link)))
-        for name, link in links:
-            _check_link(file, path, name, link)
+        status = os.fstat(file.id.get_vfd_handle())
+        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if identity not in _CHECKED and _check_links(file, path):
+            _CHECKED[identity] = None
+            while len(_CHECKED) > _REMEMBERED:
+                _CHECKED.popitem(last=False)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _check_links(file: Any, path: Path) -> bool:
+    """Check everything in the file; whether nothing of it can change while the file stays as it is."""
+    import h5py
+
+    links: list[tuple[str, Any]] = []
+    # Collected first: an exception inside HDF5's own loop would be lost.
+    file.visititems_links(lambda name, link: links.append((name, link)))
+    settled = True
+    for name, link in links:
+        item = _check_link(file, path, name, link)
+        settled = settled and not (isinstance(item, h5py.Dataset) and item.is_virtual)
+    return settled
 
 
 def _unreadable(path: Path, reason: str) -> str:
@@ -54,7 +75,7 @@ def _unreadable(path: Path, reason: str) -> str:
     return f"cannot open {path}: {reason}"
 
 
-def _check_link(file: Any, path: Path, name: str, link: Any) -> None:
+def _check_link(file: Any, path: Path, name: str, link: Any) -> Any:
     import h5py
 
     if isinstance(link, h5py.ExternalLink):
@@ -68,6 +89,7 @@ def _check_link(file: Any, path: Path, name: str, link: Any) -> None:
         raise DatasetError(f"{path}: {name!r} is a link that leads nowhere or in a circle") from error
     if isinstance(item, h5py.Dataset):
         _check_dataset(item, path)
+    return item
 
 
 def _check_dataset(dataset: Any, path: Path) -> None:

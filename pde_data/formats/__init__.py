@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
 
 from pde_data.arrays import check_finite
-from pde_data.formats import native, neuralop, shards
+from pde_data.formats import native, neuralop, pdearena, pdebench, shards, the_well
 from pde_data.storage import DatasetError, Schema, Variable, write
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ class Format:
 
 FORMATS = (
     Format("shard folder (manifest.json and shard-*.h5)", shards.recognises, shards.read),
+    Format("PDEBench HDF5 (tensor, density, 0000/data or velocity)", pdebench.recognises, pdebench.read),
+    Format("The Well HDF5, or a folder of it (t0_fields, ...)", the_well.recognises, the_well.read),
+    Format("PDEArena HDF5 (groups train, valid, test)", pdearena.recognises, pdearena.read),
     Format("netCDF-4 / HDF5 with a 'sample' dimension", native.recognises, native.read),
     Format("neuraloperator .pt (dict of tensors x, y)", neuralop.recognises, neuralop.read),
 )
@@ -71,14 +74,32 @@ def open(path: str | os.PathLike) -> xarray.Dataset:
     return to_xarray(read(path))
 
 
-def convert(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Write a data set of any known format as one netCDF-4 file with float32 fields, sample by sample.
+def convert(
+    source: str | os.PathLike, target: str | os.PathLike, layout: Literal["netcdf", "the-well"] = "netcdf"
+) -> None:
+    """Write a data set of any known format as one file with float32 fields, sample by sample.
 
-    Raises `DatasetError` like `open`, for NaN, infinity and values beyond float32 in a field, and when the
-    target cannot be written.
+    `layout` "netcdf" is that of our own files, "the-well" the HDF5 layout that the package `the_well` reads.
+
+    Raises `DatasetError` like `open`, for NaN, infinity and values beyond float32 in a field, when the
+    target cannot be written, and for sets without time in The Well's layout.
     """
+    if layout not in ("netcdf", "the-well"):
+        raise ValueError(f"layout={layout!r} is unknown: choose netcdf or the-well")
     schema = read(source)
     fields = schema.fields
+
+    def values(name: str, sample: int) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            result = np.asarray(fields[name].values[sample], np.float32)
+        remedy = "repair the data first (fields are written as float32, up to 3.4e38)"
+        check_finite(result, os.fspath(source), name, sample, "time" in fields[name].dims, remedy)
+        return result
+
+    if layout == "the-well":
+        from pde_data.formats.the_well_export import write_the_well
+
+        return write_the_well(target, schema, values)
     count = schema.sizes["sample"]
     variables = {
         name: Variable(variable.dims, None, variable.attributes) if name in fields else variable
@@ -86,13 +107,5 @@ def convert(source: str | os.PathLike, target: str | os.PathLike) -> None:
     }
     if "sample" not in variables:
         variables["sample"] = Variable(("sample",), np.arange(count), {"long_name": "sample number"})
-
-    def values(name: str, sample: int) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            result = np.asarray(fields[name].values[sample], np.float32)
-        remedy = "repair the data first (fields are written as float32, up to 3.4e38)"
-        check_finite(result, os.fspath(source), name, sample, "time" in fields[name].dims, remedy)
-        return result[None]
-
-    blocks = ((sample, {name: values(name, sample) for name in fields}) for sample in range(count))
+    blocks = ((sample, {name: values(name, sample)[None] for name in fields}) for sample in range(count))
     write(target, Schema(variables, schema.attributes, schema.sizes), blocks)

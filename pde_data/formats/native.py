@@ -37,7 +37,7 @@ def read(path: Path) -> Schema:
     """Describe the file; variables over `sample` and more stay on disk."""
     with safe_open(path) as file:
         variables = {name: _variable(path, name, item) for name, item in file.items() if _is_variable(item)}
-        schema = Schema(variables, _attributes(file))
+        schema = Schema(variables, attributes_of(file))
     for name, variable in variables.items():
         for dim, size in zip(variable.dims, variable.values.shape):
             if size != schema.sizes[dim]:
@@ -63,7 +63,7 @@ def _is_variable(item: Any) -> bool:
 def _variable(path: Path, name: str, dataset: Any) -> Variable:
     where = f"{path}: variable {name!r}"
     dims = _dims(name, dataset)
-    attributes = _attributes(dataset)
+    attributes = attributes_of(dataset)
     if "scale_factor" in attributes or "add_offset" in attributes:
         raise DatasetError(f"{where} is packed (scale_factor, add_offset); unpack it with xarray first")
     if "sample" in dims and len(dims) > 1:
@@ -92,7 +92,8 @@ def _dims(name: str, dataset: Any) -> tuple[str, ...]:
     )
 
 
-def _attributes(item: Any) -> dict[str, Any]:
+def attributes_of(item: Any) -> dict[str, Any]:
+    """Attributes of a file or variable, but those that the netCDF layer wrote for itself."""
     attributes = {}
     for key in item.attrs:
         if key not in _INTERNAL:
