@@ -59,7 +59,12 @@ def test_training_pairs(made, name):
     np.testing.assert_array_equal(x.numpy(), fields[[0, 1], [1, 2]])
     np.testing.assert_array_equal(y.numpy(), fields[[0, 1], [2, 3]])
     assert pairs.grid.location == "cell" and pairs.grid.periodic == (name == "2D CFD",) * 2
-    extent = {"diffusion-reaction": (2, 2), "incompressible": (1, 2), "shallow water": (5, 5), "2D CFD": (1, 1)}
+    extent = {
+        "diffusion-reaction": (2, 2),
+        "incompressible": (1, 2),
+        "shallow water": (5, 5),
+        "2D CFD": (1, 1),
+    }
     assert pairs.grid.lengths == extent[name]
 
 
@@ -109,7 +114,9 @@ def test_settings_that_are_no_yaml_are_no_obstacle(made):
     path, expected = made("diffusion-sorption")
     with h5py.File(path, "r+") as file:
         for name in file:
-            file[name].attrs["config"] = "sim:\n  D: !!python/object/apply:os.system [date]\n  por: nan\n\tx: 1"
+            file[name].attrs["config"] = (
+                "sim:\n  D: !!python/object/apply:os.system [date]\n  por: nan\n\tx: 1"
+            )
     found = pde_data.open(path)
     assert "D" not in found.attrs and "por" not in found.attrs
     np.testing.assert_array_equal(found.u, expected.u)

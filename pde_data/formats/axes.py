@@ -29,13 +29,13 @@ def space(
     axes: Mapping[str, np.ndarray],
     conditions: Mapping[str, str],
     location: str | None = None,
-    notes: Mapping[str, Any] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> dict[str, Variable]:
     """Coordinates of the space axes, from which the grid is told where they are uniform.
 
     `conditions` names the boundary condition of each axis: "periodic", "dirichlet", "neumann", "wall",
     "open", or "" where it is unknown. `location` is "cell" or "node", by default told from the values.
-    `notes` become attributes of each.
+    `notes` tell what was repaired, by axis.
     """
     periodic = tuple(conditions.get(name) == "periodic" for name in axes)
     about: list[dict[str, Any]] = [{} for _ in axes]
@@ -58,25 +58,30 @@ def space(
                 "boundary": "periodic" if periodic[axis] else "bounded",
                 **({"boundary_condition": conditions[name]} if conditions.get(name) else {}),
                 **about[axis],
-                **(notes or {}),
+                **_repaired((notes or {}).get(name, "")),
             },
         )
         for axis, (name, values) in enumerate(axes.items())
     }
 
 
-def times(values: np.ndarray, notes: Mapping[str, Any] | None = None) -> dict[str, Variable]:
+def times(values: np.ndarray, note: str = "") -> dict[str, Variable]:
     """The time axis, from times `(time,)`, or `(sample, time)` which may or may not differ.
 
-    Where samples have times of their own, `time` has no coordinate and `t` holds them.
+    Where samples have times of their own, `time` has no coordinate and `t` holds them. `note` tells what was
+    repaired.
     """
     values = np.asarray(values)
-    attributes = {"units": "1", "long_name": "time", **(notes or {})}
+    attributes = {"units": "1", "long_name": "time", **_repaired(note)}
     if values.ndim == 2 and (values == values[:1]).all():
         values = values[0]
     if values.ndim == 2:
         return {"t": Variable(("sample", "time"), values, attributes)}
     return {"time": Variable(("time",), values, {**attributes, "axis": "T"})}
+
+
+def _repaired(note: str) -> dict[str, str]:
+    return {"repaired": note} if note else {}
 
 
 def in_words(conditions: Mapping[str, str]) -> str:

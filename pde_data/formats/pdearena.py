@@ -93,8 +93,7 @@ def _smoke(path: Path, groups: Sequence[Any]) -> Schema:
     conditions = {"x": "wall", "y": "wall"}
     grid, notes = {}, {}
     for name in ("x", "y"):
-        stored = _shared(path, groups, name, sizes[name])
-        grid[name], notes = _centred(stored)
+        grid[name], notes[name] = _centred(_shared(path, groups, name, sizes[name]))
     buoyancy = {}
     if all("buo_y" in group for group in groups):
         held = _per_sample(path, groups, "buo_y", sizes["sample"])
@@ -119,12 +118,12 @@ def _smoke(path: Path, groups: Sequence[Any]) -> Schema:
     )
 
 
-def _centred(stored: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:
+def _centred(stored: np.ndarray) -> tuple[np.ndarray, str]:
     """Cell centres of the box whose ends the stored points include."""
     if stored[0] != 0:
-        return stored, {}
+        return stored, ""
     note = f"the file has {len(stored)} points from 0 to {stored[-1]:g}; the data are those of cell centres"
-    return axes.centres(len(stored), float(stored[-1])), {"repaired": note}
+    return axes.centres(len(stored), float(stored[-1])), note
 
 
 def _smoke_times(path: Path, groups: Sequence[Any], sizes: Mapping[str, int]) -> dict[str, Variable]:
@@ -140,7 +139,7 @@ def _smoke_times(path: Path, groups: Sequence[Any], sizes: Mapping[str, int]) ->
                 f"frames are dt = {steps[0]:g} apart"
             )
             repaired = stored[:, :1] + steps[:, None] * np.arange(sizes["time"])
-            return axes.times(repaired, {"repaired": note})
+            return axes.times(repaired, note)
     return axes.times(stored)
 
 
@@ -195,13 +194,13 @@ def _maxwell(path: Path, groups: Sequence[Any]) -> Schema:
     if any(field.values.shape != (count, frames, *sizes) for field in fields.values()):
         raise DatasetError(f"{path}: d_field and h_field have different shapes")
     conditions = dict.fromkeys("xyz", "")
-    note = {"repaired": "the file has no coordinates: numbers of cells and frames instead"}
+    note = "the file has no coordinates: numbers of cells and frames instead"
     grid = {x: np.arange(size) + 0.5 for x, size in zip("xyz", sizes)}
     return Schema(
         {
             **axes.samples(count),
             **axes.times(np.arange(float(frames)), note),
-            **axes.space(grid, conditions, "cell", note),
+            **axes.space(grid, conditions, "cell", dict.fromkeys(grid, note)),
             **fields,
         },
         {

@@ -207,7 +207,7 @@ def _times(path: Path, file: Any, frames: int) -> dict[str, Variable]:
         note = (
             f"the file has one entry more, {float(times[-1]):g}, for which there is no frame; it is left out"
         )
-        return axes.times(times[:-1], {"repaired": note})
+        return axes.times(times[:-1], note)
     raise DatasetError(
         f"{path}: /t-coordinate has {len(times)} entries for {frames} frames; PDEBench's files have "
         f"{frames + 1} or {frames}"

@@ -199,7 +199,7 @@ def _incompressible(path: Path, file: Any) -> Schema:
         {
             **axes.samples(count),
             **axes.times(values(file, "t", path, _LAYOUT)),
-            **axes.space(grid, conditions, "cell", {"repaired": note}),
+            **axes.space(grid, conditions, "cell", dict.fromkeys(grid, note)),
             **fields,
         },
         {

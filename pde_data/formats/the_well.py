@@ -99,19 +99,19 @@ def _require_alike(first: Part, part: Part) -> None:
             raise DatasetError(
                 f"{part.path}: the axis {name!r} differs from that in {first.path}; open them apart"
             )
-    inner = {name: (field.dims, field.shape[1:], field.dtype) for name, field in first.fields.items()}
-    if inner != {name: (field.dims, field.shape[1:], field.dtype) for name, field in part.fields.items()}:
-        raise DatasetError(
-            f"{part.path} holds {', '.join(part.fields)} of other shapes or types than the fields of "
-            f"{first.path}, {', '.join(first.fields)}; open them apart"
-        )
-    if _dims(first.scalars) != _dims(part.scalars) or first.conditions != part.conditions:
-        raise DatasetError(f"{part.path} has other scalars or boundaries than {first.path}; open them apart")
     if first.times.shape[-1] != part.times.shape[-1]:
         raise DatasetError(
             f"{part.path} has {part.times.shape[-1]} frames, {first.path} {first.times.shape[-1]}; "
             "open them apart"
         )
+    inner = {name: (field.dims, field.shape[1:], field.dtype) for name, field in first.fields.items()}
+    if inner != {name: (field.dims, field.shape[1:], field.dtype) for name, field in part.fields.items()}:
+        raise DatasetError(
+            f"{part.path} holds {', '.join(part.fields) or 'no fields'} of other shapes or types than "
+            f"{first.path}, {', '.join(first.fields)}; open them apart"
+        )
+    if _dims(first.scalars) != _dims(part.scalars) or first.conditions != part.conditions:
+        raise DatasetError(f"{part.path} has other scalars or boundaries than {first.path}; open them apart")
 
 
 def _dims(variables: Mapping[str, Variable]) -> dict[str, tuple[str, ...]]:
@@ -179,8 +179,9 @@ def _constants(parts: Sequence[Part]) -> dict[str, Any]:
     """Attributes and constant scalars that all files share."""
     held = [
         {
-            **{key: value for key, value in part.attributes.items() if key not in STRUCTURE},
+            # Where both are there, the scalar is the attribute in float32.
             **{name: scalar.values.item() for name, scalar in part.scalars.items() if not scalar.dims},
+            **{key: value for key, value in part.attributes.items() if key not in STRUCTURE},
         }
         for part in parts
     ]

@@ -35,7 +35,7 @@ def every_case() -> tuple[Case, ...]:
 
 
 def differences(found: xr.Dataset, expected: xr.Dataset) -> list[str]:
-    """Where a dataset is not the expected one: names, dimensions, types, values, and the attributes expected."""
+    """Where a dataset is not the expected one: names, axes, types, values, and the attributes expected."""
     problems = [
         f"{role} {sorted(set(a) ^ set(b))} on one side only"
         for role, a, b in (
