@@ -12,7 +12,7 @@ from pde_data.arrays import FileArray
 from pde_data.cli import main
 from pde_data.formats import the_well
 from tests.writers import differences, pdebench
-from tests.writers.the_well import CASES, N, T, X, Y
+from tests.writers.the_well import CASES, T, X
 
 BY_NAME = {case.name.removeprefix("The Well, "): case for case in CASES}
 

@@ -28,12 +28,14 @@ _SPACE: tuple[str, ...] = ("x", "y", "z")
 @final
 @dataclass(frozen=True)
 class _Family:
-    """One equation in the `tensor` layout: the attributes that tell it, and what they mean to us."""
+    """One equation in the `tensor` layout: the attributes that tell it, its name and parameters with us."""
 
     title: str
     keys: tuple[str, ...]
     equation: str
-    ours: Callable[[Mapping[str, float]], dict[str, Any]]
+    field: str
+    name: str = ""
+    parameters: Callable[[Mapping[str, float]], dict[str, float]] = lambda given: {}
 
 
 # The first whose keys are all there.
@@ -42,20 +44,24 @@ _FAMILIES = (
         "reaction-diffusion",
         ("Nu", "rho"),
         "u_t = Nu*u_xx + rho*u*(1 - u)",
-        lambda given: {},
+        "concentration",
     ),
     _Family(
         "Burgers",
         ("Nu",),
         "u_t + u*u_x = viscosity*u_xx",
+        "velocity",
+        "burgers",
         # The solver divides by pi, and only it says so.
-        lambda given: {"equation_name": "burgers", "viscosity": given["Nu"] / math.pi},
+        lambda given: {"viscosity": given["Nu"] / math.pi},
     ),
     _Family(
         "advection",
         ("beta",),
         "u_t + speed*u_x = 0",
-        lambda given: {"equation_name": "advection", "speed": given["beta"]},
+        "advected quantity",
+        "advection",
+        lambda given: {"speed": given["beta"]},
     ),
 )
 
@@ -97,14 +103,22 @@ def _tensor(path: Path, file: Any) -> Schema:
     count, frames, size = field.shape
     given = _numbers(file)
     family = next((f for f in _FAMILIES if all(key in given for key in f.keys)), None)
-    about = {} if family is None else {"equation": family.equation, **family.ours(given)}
     conditions = {"x": "periodic"}
+    space = _space(path, file, (size,), conditions)
+    about: dict[str, Any] = {} if family is None else {"equation": family.equation}
+    if family is not None and family.name:
+        length = space["x"].attributes.get("grid_length", 1.0)
+        about |= {"equation_name": family.name, **family.parameters(given), "length": length}
     return Schema(
         {
             **axes.samples(count),
             **_times(path, file, frames),
-            **_space(path, file, (size,), conditions),
-            "u": Variable(("sample", "time", "x"), field, {"units": "1", "long_name": "solution"}),
+            **space,
+            "u": Variable(
+                ("sample", "time", "x"),
+                field,
+                {"units": "1", "long_name": family.field if family else "solution"},
+            ),
         },
         {
             "title": f"{family.title if family else 'one-dimensional'} data",

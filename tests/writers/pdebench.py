@@ -223,8 +223,8 @@ def incompressible(path, rng):
     )
 
 
-ADVECTION = {"equation_name": "advection", "speed": 0.4}
-BURGERS = {"equation_name": "burgers", "viscosity": 0.01 / np.pi}
+ADVECTION = {"equation_name": "advection", "speed": 0.4, "length": 1.0}
+BURGERS = {"equation_name": "burgers", "viscosity": 0.01 / np.pi, "length": 1.0}
 
 CASES = (
     Case("PDEBench advection", one_dimensional({"beta": 0.4}, ADVECTION, "advection data")),
