@@ -13,6 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
+from pde_data.chunks import MappedChunks, Row, map_chunks, read
 from pde_data.safety import safe_open
 from pde_data.storage import DatasetError
 
@@ -25,12 +26,17 @@ class FieldArray(ABC):
 
     @abstractmethod
     def sample(self, index: int) -> Any:
-        """Values of one sample, as an ndarray or something that slices into one."""
+        """Values of one sample, as an ndarray or something that slices into one (see `chunks.copy`)."""
 
     @property
     def rows(self) -> np.ndarray | None:
         """All samples as one C-contiguous array, where memory or a mapped file holds such."""
         return None
+
+    @property
+    def costly(self) -> bool:
+        """Whether a read costs more than copying, so that one of more frames is better than two."""
+        return False
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -85,8 +91,8 @@ class MemoryArray(FieldArray):
 class FileArray(FieldArray):
     """A variable of one or several HDF5 files, joined along the sample axis.
 
-    Contiguous variables are mapped into memory; others are read through a handle that each process opens
-    for itself. Only paths are pickled. `axes` are the axes of the file in the order of this array, for files
+    What is stored as it is, contiguous or a chunk for each sample or frame, is mapped into memory; the rest
+    is read through a handle that each process opens for itself. Only paths are pickled. `axes` are the axes of the file in the order of this array, for files
     where the samples do not come first.
     """
 
@@ -105,7 +111,7 @@ class FileArray(FieldArray):
         self.dtype = np.dtype(dtype)
         self.axes = tuple(range(len(self.shape)) if axes is None else axes)
         self._starts = [0, *itertools.accumulate(counts)]
-        self._maps: dict[int, np.ndarray | None] = {}
+        self._maps: dict[int, np.ndarray | MappedChunks | None] = {}
 
     def sample(self, index: int) -> Any:
         """See `FieldArray`."""
@@ -114,33 +120,48 @@ class FileArray(FieldArray):
         mapped = self._mapped(part)
         if mapped is not None:
             return mapped[local]
-        dataset = self._variable(_HANDLES.get(self.paths[part]), part)
+        dataset = self._open(part)
         at, *inner = self.axes
         if self.axes == tuple(range(len(self.axes))):
-            return _Row(dataset, local)
-        return dataset[(slice(None),) * at + (local,)].transpose([axis - (axis > at) for axis in inner])
+            return Row(dataset, local)
+        values = read(dataset, (slice(None),) * at + (local,), local)
+        return values.transpose([axis - (axis > at) for axis in inner])
 
     @property
     def rows(self) -> np.ndarray | None:
         """See `FieldArray`."""
         values = self._mapped(0) if len(self.paths) == 1 else None
-        return values if values is not None and values.flags.c_contiguous else None
+        return values if isinstance(values, np.ndarray) and values.flags.c_contiguous else None
 
-    def _mapped(self, part: int) -> np.ndarray | None:
+    @property
+    def costly(self) -> bool:
+        """See `FieldArray`."""
+        return self._mapped(0) is None
+
+    def _mapped(self, part: int) -> np.ndarray | MappedChunks | None:
         if part not in self._maps:
             self._maps[part] = self._map(part)
         return self._maps[part]
 
-    def _map(self, part: int) -> np.ndarray | None:
+    def _map(self, part: int) -> np.ndarray | MappedChunks | None:
         path = self.paths[part]
         with safe_open(path) as file:
             dataset = self._variable(file, part)
-            plain = dataset.chunks is None and dataset.dtype.isnative and not dataset.is_virtual
-            offset = dataset.id.get_offset() if plain else None
+            plain = dataset.dtype.isnative and not dataset.is_virtual
+            if plain and dataset.chunks is not None and self.axes == tuple(range(len(self.axes))):
+                return map_chunks(path, dataset)
+            offset = dataset.id.get_offset() if plain and dataset.chunks is None else None
             if offset is None:
                 return None
             # asarray drops the memmap class, whose every slice costs a microsecond; the mapping stays alive.
             return np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape)).transpose(self.axes)
+
+    def _open(self, part: int) -> Any:
+        handle = _HANDLES.get(self.paths[part])
+        key = (self.name, self._starts[part + 1] - self._starts[part], self.shape[1:], self.dtype, self.axes)
+        if key not in handle.variables:
+            handle.variables[key] = self._variable(handle.file, part)
+        return handle.variables[key]
 
     def _variable(self, file: Any, part: int) -> Any:
         """The variable in an open file, which may be another file by now than the one described."""
@@ -159,46 +180,40 @@ class FileArray(FieldArray):
 
 
 @final
-class _Row:
-    """One sample of an open HDF5 variable, read when sliced."""
+class _Handle:
+    """An open file, and those of its variables that were found to be what was described."""
 
-    def __init__(self, dataset: Any, index: int):
-        self._dataset = dataset
-        self._index = index
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        return self._dataset[(self._index, *key) if isinstance(key, tuple) else (self._index, key)]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self._dataset[self._index], dtype)
+    def __init__(self, file: Any):
+        self.file = file
+        self.variables: dict[tuple, Any] = {}
 
 
 @final
 class _Handles:
-    """The most recently used open files of this process; a forked child opens its own."""
+    """The most recently used open files of this process; a forked child opens its own.
+
+    HDF5 keeps up to `cache` bytes of decompressed chunks for each open variable.
+    """
 
     limit = 32
+    cache = 2**20
 
     def __init__(self) -> None:
-        self._files: OrderedDict[tuple, Any] = OrderedDict()
+        self._handles: OrderedDict[tuple, _Handle] = OrderedDict()
 
-    def get(self, path: Path) -> Any:
+    def get(self, path: Path) -> _Handle:
         try:
             status = path.stat()
-            key = (
-                os.getpid(),
-                path,
-                status.st_ino,
-                status.st_mtime_ns,
-            )  # a file put in its place is another file
-            if key not in self._files:
-                self._files[key] = safe_open(path)
+            # A file put in its place is another file.
+            key = (os.getpid(), path, status.st_ino, status.st_mtime_ns)
+            if key not in self._handles:
+                self._handles[key] = _Handle(safe_open(path, self.cache))
         except OSError as error:
             raise DatasetError(f"cannot open {path}: {error}") from error
-        while len(self._files) > self.limit:
-            self._files.popitem(last=False)[1].close()
-        self._files.move_to_end(key)
-        return self._files[key]
+        while len(self._handles) > self.limit:
+            self._handles.popitem(last=False)[1].file.close()
+        self._handles.move_to_end(key)
+        return self._handles[key]
 
 
 _HANDLES = _Handles()

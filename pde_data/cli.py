@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Literal, Union
 
 import tyro
 from tyro.conf import Positional
@@ -130,7 +130,12 @@ def info(path: Positional[Path], /) -> None:
         print(f"  :{key} = {value}")
 
 
-def convert(source: Positional[Path], target: Positional[Path], /) -> None:
+def convert(
+    source: Positional[Path],
+    target: Positional[Path],
+    /,
+    compress: Literal["lz4"] | None = None,
+) -> None:
     """Write a data set of any known format as one netCDF-4 file.
 
     example: pde-data convert darcy_train_16.pt darcy.h5
@@ -138,10 +143,11 @@ def convert(source: Positional[Path], target: Positional[Path], /) -> None:
     Args:
         source: File or folder to read.
         target: File to write.
+        compress: Compress each frame and add checksums; default: neither, which reads fastest.
     """
     from pde_data.formats import convert
 
-    convert(source, target)
+    convert(source, target, compress)
     print(target)
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pde_data import loading, sources
 from pde_data.arrays import FieldArray, MemoryArray, check_finite
+from pde_data.chunks import copy
 from pde_data.grids import Grid
 from pde_data.storage import Schema, Variable
 
@@ -206,6 +207,11 @@ class FieldDataset(Dataset):
         samples = self.samples[numbers]
         if not self._checked[samples].all():
             self._check(samples)
+        same = self.time_dependent and self.input_names == self.target_names
+        if same and self._inputs[0].costly:
+            frames = self._read(self._inputs, samples, starts, self.window + self.horizon)
+            x, y = frames.split((self.in_channels, self.out_channels), dim=1 if self._points is None else 2)
+            return x.contiguous(), y.contiguous()
         x = self._read(self._inputs, samples, starts, self.window)
         y = self._read(
             self._targets, samples, starts + self.window * self.stride * self.time_dependent, self.horizon
@@ -272,8 +278,8 @@ class FieldDataset(Dataset):
             for item, (sample, start) in enumerate(zip(samples.tolist(), starts.tolist())):
                 record = slice(start, start + (frames - 1) * stride + 1, stride)
                 for channel, array in enumerate(arrays):
-                    values = array.sample(sample)
-                    out[item, :, channel] = values[record] if self.time_dependent else values
+                    target = out[item, :, channel] if self.time_dependent else out[item, 0, channel]
+                    copy(array.sample(sample), record if self.time_dependent else None, target)
         if self._points is not None:
             return batch.flatten(2)[:, :, self._points].transpose(1, 2).contiguous()
         return batch

@@ -71,8 +71,11 @@ def open(path: str | os.PathLike) -> xarray.Dataset:
     return to_xarray(read(path))
 
 
-def convert(source: str | os.PathLike, target: str | os.PathLike) -> None:
+def convert(source: str | os.PathLike, target: str | os.PathLike, compress: str | None = None) -> None:
     """Write a data set of any known format as one netCDF-4 file with float32 fields, sample by sample.
+
+    Fields are contiguous, which reads fastest; with `compress="lz4"` (needs hdf5plugin) each frame is
+    compressed for itself and checked by a checksum whenever it is read.
 
     Raises `DatasetError` like `open`, for NaN, infinity and values beyond float32 in a field, and when the
     target cannot be written.
@@ -95,4 +98,4 @@ def convert(source: str | os.PathLike, target: str | os.PathLike) -> None:
         return result[None]
 
     blocks = ((sample, {name: values(name, sample) for name in fields}) for sample in range(count))
-    write(target, Schema(variables, schema.attributes, schema.sizes), blocks)
+    write(target, Schema(variables, schema.attributes, schema.sizes), blocks, compress)
