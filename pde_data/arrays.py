@@ -92,8 +92,8 @@ class FileArray(FieldArray):
     """A variable of one or several HDF5 files, joined along the sample axis.
 
     What is stored as it is, contiguous or a chunk for each sample or frame, is mapped into memory; the rest
-    is read through a handle that each process opens for itself. Only paths are pickled. `axes` are the axes of the file in the order of this array, for files
-    where the samples do not come first.
+    is read through a handle that each process opens for itself. Only paths are pickled. `axes` are the axes
+    of the file in the order of this array, for files where the samples do not come first.
     """
 
     def __init__(

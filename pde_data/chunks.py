@@ -1,4 +1,4 @@
-"""Samples of HDF5 variables that are stored in chunks, read with as little between file and array as may be."""
+"""Samples of HDF5 variables that are stored in chunks, with little between the file and the array."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pde_data.storage import DatasetError
 
 
 def copy(values: Any, record: slice | None, out: np.ndarray) -> None:
-    """Copy one sample, or `record` of its first axis, into `out`; `values` is what `FieldArray.sample` gave."""
+    """Copy what `FieldArray.sample` gave, or `record` of its first axis, into `out`."""
     if isinstance(values, np.ndarray):
         out[...] = values if record is None else values[record]
     else:
@@ -29,8 +29,9 @@ def read(dataset: Any, key: Any, sample: int) -> np.ndarray:
 
 def _damaged(dataset: Any, sample: int, error: OSError) -> DatasetError:
     return DatasetError(
-        f"{dataset.file.filename}: {dataset.name.lstrip('/')!r} of sample {sample} cannot be read, its checksum "
-        f"or its compressed bytes are wrong ({error}); the file is damaged, copy it again or leave the sample out"
+        f"{dataset.file.filename}: {dataset.name.lstrip('/')!r} of sample {sample} cannot be read, its "
+        f"checksum or its compressed bytes are wrong ({error}); the file is damaged, copy it again or leave "
+        "the sample out"
     )
 
 
@@ -75,9 +76,9 @@ class Row:
 
 @final
 class MappedChunks:
-    """A variable whose chunks, each a sample or a frame, are stored as they are: a map of the file, and where.
+    """A variable whose chunks, each a sample or a frame, are stored as they are: the mapped file, and where.
 
-    Reading from it is copying, as for contiguous variables.
+    Reading is copying, as for contiguous variables.
     """
 
     def __init__(self, buffer: mmap.mmap, offsets: np.ndarray, block: tuple[int, ...], dtype: np.dtype):

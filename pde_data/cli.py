@@ -88,8 +88,10 @@ def _solver(equation: type) -> Callable[..., None]:
         seed: int = 0,
         processes: int | None = None,
         shard_size: int | None = None,
+        dask: str | None = None,
     ) -> None:
-        generate(parameters, path, samples=samples, seed=seed, processes=processes, shard_size=shard_size)
+        work = {"processes": processes, "shard_size": shard_size, "dask": dask}
+        generate(parameters, path, samples=samples, seed=seed, **work)
         print(path)
 
     # The full docstring has formulas, which a terminal does not show.
@@ -105,6 +107,7 @@ def _solver(equation: type) -> Callable[..., None]:
         seed: Seed of the initial conditions; sample i depends on the seed and i alone.
         processes: Worker processes; default: one for each core.
         shard_size: Samples in a unit of work; default: a sixteenth of all, at most 25.
+        dask: Address of a Dask scheduler (tcp://host:port) whose workers share the folder and do the work.
     """
     return solve
 

@@ -74,7 +74,6 @@ def _check_link(file: Any, path: Path, name: str, link: Any) -> None:
 
 
 def _check_dataset(dataset: Any, path: Path) -> None:
-    import h5py
 
     where = f"{path}: {dataset.name!r}"
     if dataset.external:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -188,12 +189,13 @@ def as_attribute(value: Any) -> Any:
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success its bytes are flushed to disk and take that name.
 
-    A process killed at any moment leaves `path` as it was, and at most a file `.NAME.PID.tmp` beside it.
+    A process killed at any moment leaves `path` as it was, and at most a file `.NAME.HOST.PID.tmp` beside it.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise DatasetError(f"cannot write {path}: there is no folder {path.parent}; create it first")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # The host too: several may write to one shared disk, and in containers all have the same process ids.
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         yield temporary
         _sync(temporary)
