@@ -112,13 +112,13 @@ def _solver(equation: type) -> Callable[..., None]:
     return solve
 
 
-def info(path: Positional[Path], /) -> None:
+def info(path: Positional[str], /) -> None:
     """Show what a file or folder holds.
 
     example: pde-data info ns.h5
 
     Args:
-        path: File or folder of any known format.
+        path: File or folder of any known format, or its address (https://..., s3://...).
     """
     from pde_data.formats import read
 
@@ -134,7 +134,7 @@ def info(path: Positional[Path], /) -> None:
 
 
 def convert(
-    source: Positional[Path],
+    source: Positional[str],
     target: Positional[Path],
     /,
     compress: Literal["lz4"] | None = None,
@@ -144,7 +144,7 @@ def convert(
     example: pde-data convert darcy_train_16.pt darcy.h5
 
     Args:
-        source: File or folder to read.
+        source: File or folder to read, or its address (https://..., s3://...).
         target: File to write.
         compress: Compress each frame and add checksums; default: neither, which reads fastest.
     """
@@ -155,7 +155,7 @@ def convert(
 
 
 def stats(
-    path: Positional[Path],
+    path: Positional[str],
     output: Positional[Path | None] = None,
     /,
     inputs: tuple[str, ...] = (),
@@ -167,7 +167,7 @@ def stats(
     example: pde-data stats ns.h5 stats.json --inputs vorticity --split train
 
     Args:
-        path: File or folder of any known format.
+        path: File or folder of any known format, or its address (https://..., s3://...).
         output: JSON file to write; default: print.
         inputs: Names of the input variables; default: what the file recommends, or its only field.
         targets: Names of the target variables; default: the inputs.
@@ -188,7 +188,7 @@ def stats(
 
 
 def plot(
-    path: Positional[Path],
+    path: Positional[str],
     output: Positional[Path],
     /,
     variable: str | None = None,
@@ -200,7 +200,7 @@ def plot(
     example: pde-data plot ns.h5 ns.png --sample 3
 
     Args:
-        path: File or folder of any known format.
+        path: File or folder of any known format, or its address (https://..., s3://...).
         output: Picture to write, PNG, PDF or SVG by its ending.
         variable: Field to draw; default: all.
         sample: Which sample.

@@ -38,9 +38,12 @@ FORMATS = (
 def read(path: str | os.PathLike) -> Schema:
     """Describe a data set of any known format; large arrays are read later, when asked.
 
-    Raises `DatasetError` when there is nothing at `path`, or nothing that a row of `FORMATS` recognises.
+    An address such as `https://...` is first copied to the cache of `pde_data.remote`. Raises `DatasetError`
+    when there is nothing at `path`, or nothing that a row of `FORMATS` recognises.
     """
-    path = Path(path)
+    from pde_data import remote
+
+    path = remote.fetch(path) if remote.is_address(path) else Path(path)
     if not path.exists():
         near = sorted(p.name for p in path.parent.glob("*") if p.suffix in (".h5", ".nc", ".pt"))[:8]
         here = f"; {path.parent} holds {', '.join(near)}" if near else ""
@@ -58,7 +61,9 @@ def open(path: str | os.PathLike) -> xarray.Dataset:
     """Open a data set of any known format, found by its content, as a lazy `xarray.Dataset`.
 
     Dimensions are `(sample, time, x[, y[, z]])`. Values are read when they are used; no file stays open that
-    would have to be closed. Raises `DatasetError` for files that are broken, hostile or of no known format.
+    would have to be closed. An address that fsspec knows, such as `https://...` or `s3://...`, is fetched
+    once, into `$PDE_DATA_CACHE` or the user's folder of caches. Raises `DatasetError` for files that are
+    broken, hostile or of no known format.
 
     >>> import pde_data
     >>> pde_data.open("no-such-file.h5")
