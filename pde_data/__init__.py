@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pde_data.formats import open
     from pde_data.generation import generate
     from pde_data.grids import Grid, resample
+    from pde_data.mixed import MixedDataset
     from pde_data.moments import Statistics, statistics
     from pde_data.plotting import plot
     from pde_data.storage import DatasetError
@@ -26,6 +27,7 @@ _HOMES = {
     "Equation": "pde_data.equations",
     "FieldDataset": "pde_data.dataset",
     "Grid": "pde_data.grids",
+    "MixedDataset": "pde_data.mixed",
     "Statistics": "pde_data.moments",
     "generate": "pde_data.generation",
     "open": "pde_data.formats",
@@ -41,6 +43,7 @@ __all__ = [
     "Equation",
     "FieldDataset",
     "Grid",
+    "MixedDataset",
     "Statistics",
     "generate",
     "open",

@@ -13,6 +13,7 @@ from typing import Any, final
 
 import numpy as np
 
+from pde_data.chunks import MappedChunks, Row, Selection, arranged, map_chunks
 from pde_data.safety import safe_open
 from pde_data.storage import DatasetError
 
@@ -25,12 +26,17 @@ class FieldArray(ABC):
 
     @abstractmethod
     def sample(self, index: int) -> Any:
-        """Values of one sample, as an ndarray or something that slices into one."""
+        """Values of one sample, as an ndarray or something that slices into one (see `chunks.copy`)."""
 
     @property
     def rows(self) -> np.ndarray | None:
         """All samples as one C-contiguous array, where memory or a mapped file holds such."""
         return None
+
+    @property
+    def costly(self) -> bool:
+        """Whether a read costs more than copying, so that one of more frames is better than two."""
+        return False
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -85,8 +91,8 @@ class MemoryArray(FieldArray):
 class FileArray(FieldArray):
     """Variables of one or several HDF5 files, joined along the sample axis.
 
-    Contiguous variables are mapped into memory; others are read through a handle that each process opens
-    for itself. Only paths are pickled.
+    What is stored as it is, contiguous or a chunk for each sample or frame, is mapped into memory; the rest
+    is read through a handle that each process opens for itself. Only paths are pickled.
 
     Args:
         paths: files, one for each part; the same file may come several times.
@@ -118,7 +124,7 @@ class FileArray(FieldArray):
         self.axes = tuple(range(len(self.shape)) if axes is None else axes)
         self.fixed = dict(fixed or {})
         self._starts = [0, *itertools.accumulate(counts)]
-        self._maps: dict[int, np.ndarray | None] = {}
+        self._maps: dict[int, np.ndarray | MappedChunks | None] = {}
 
     def sample(self, index: int) -> Any:
         """See `FieldArray`."""
@@ -127,37 +133,58 @@ class FileArray(FieldArray):
         mapped = self._mapped(part)
         if mapped is not None:
             return mapped[local]
-        dataset = self._variable(_HANDLES.get(self.paths[part]), part)
+        dataset = self._open(part)
+        if self._plain:
+            return Row(dataset, local)
         first, *inner = self.axes
         fixed = self.fixed if first is None else {**self.fixed, first: local}
-        return _Row(dataset, fixed, inner, self.shape[1:])
+        return Selection(dataset, fixed, inner, self.shape[1:], local)
 
     @property
     def rows(self) -> np.ndarray | None:
         """See `FieldArray`."""
         values = self._mapped(0) if len(self.paths) == 1 else None
-        return values if values is not None and values.flags.c_contiguous else None
+        return values if isinstance(values, np.ndarray) and values.flags.c_contiguous else None
 
-    def _mapped(self, part: int) -> np.ndarray | None:
+    @property
+    def costly(self) -> bool:
+        """See `FieldArray`."""
+        return self._mapped(0) is None
+
+    def _mapped(self, part: int) -> np.ndarray | MappedChunks | None:
         if part not in self._maps:
             self._maps[part] = self._map(part)
         return self._maps[part]
 
-    def _map(self, part: int) -> np.ndarray | None:
+    def _map(self, part: int) -> np.ndarray | MappedChunks | None:
         path = self.paths[part]
         with safe_open(path) as file:
             dataset = self._variable(file, part)
-            plain = dataset.chunks is None and dataset.dtype.isnative and not dataset.is_virtual
-            offset = dataset.id.get_offset() if plain else None
+            plain = dataset.dtype.isnative and not dataset.is_virtual
+            if plain and dataset.chunks is not None and self._plain:
+                return map_chunks(path, dataset)
+            offset = dataset.id.get_offset() if plain and dataset.chunks is None else None
             if offset is None:
                 return None
             # asarray drops the memmap class, whose every slice costs a microsecond; the mapping stays alive.
             values = np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape))
         values = values[tuple(self.fixed.get(axis, slice(None)) for axis in range(values.ndim))]
-        return _arranged(values, self.axes, self._part_shape(part))
+        return arranged(values, self.axes, self._part_shape(part))
+
+    @property
+    def _plain(self) -> bool:
+        """Whether the variable has the axes of this array, in their order."""
+        return not self.fixed and self.axes == tuple(range(len(self.axes)))
 
     def _part_shape(self, part: int) -> tuple[int, ...]:
         return (self._starts[part + 1] - self._starts[part], *self.shape[1:])
+
+    def _open(self, part: int) -> Any:
+        handle = _HANDLES.get(self.paths[part])
+        key = (self.names[part], self._part_shape(part), self.dtype, self.axes, *self.fixed.items())
+        if key not in handle.variables:
+            handle.variables[key] = self._variable(handle.file, part)
+        return handle.variables[key]
 
     def _variable(self, file: Any, part: int) -> Any:
         """The variable in an open file, which may be another file by now than the one described."""
@@ -181,71 +208,41 @@ class FileArray(FieldArray):
         return {**self.__dict__, "_maps": {}}
 
 
-def _arranged(values: np.ndarray, axes: Sequence[int | None], shape: Sequence[int]) -> np.ndarray:
-    """View `values`, whose axes are those in `axes` in increasing order, in the order of `axes`."""
-    kept = sorted(axis for axis in axes if axis is not None)
-    values = values.transpose([kept.index(axis) for axis in axes if axis is not None])
-    if len(kept) == len(axes):
-        return values
-    return np.broadcast_to(values[tuple(None if a is None else slice(None) for a in axes)], shape)
-
-
 @final
-class _Row:
-    """One sample of an open HDF5 variable, read when sliced."""
+class _Handle:
+    """An open file, and those of its variables that were found to be what was described."""
 
-    def __init__(
-        self, dataset: Any, fixed: Mapping[int, int], axes: Sequence[int | None], shape: Sequence[int]
-    ):
-        self._dataset = dataset
-        self._fixed = fixed
-        self._axes = axes
-        self._shape = shape
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        key = key if isinstance(key, tuple) else (key,)
-        key += (slice(None),) * (len(self._axes) - len(key))
-        selection: dict[int, Any] = dict(self._fixed)
-        left, shape = [], []
-        for axis, size, k in zip(self._axes, self._shape, key):
-            if axis is not None:
-                selection[axis] = k
-            if isinstance(k, slice):
-                left.append(axis)
-                shape.append(len(range(size)[k]))
-        values = self._dataset[tuple(selection[axis] for axis in range(len(selection)))]
-        return _arranged(values, left, shape)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[()], dtype)
+    def __init__(self, file: Any):
+        self.file = file
+        self.variables: dict[tuple, Any] = {}
 
 
 @final
 class _Handles:
-    """The most recently used open files of this process; a forked child opens its own."""
+    """The most recently used open files of this process; a forked child opens its own.
+
+    HDF5 keeps up to `cache` bytes of decompressed chunks for each open variable.
+    """
 
     limit = 32
+    cache = 2**20
 
     def __init__(self) -> None:
-        self._files: OrderedDict[tuple, Any] = OrderedDict()
+        self._handles: OrderedDict[tuple, _Handle] = OrderedDict()
 
-    def get(self, path: Path) -> Any:
+    def get(self, path: Path) -> _Handle:
         try:
             status = path.stat()
-            key = (
-                os.getpid(),
-                path,
-                status.st_ino,
-                status.st_mtime_ns,
-            )  # a file put in its place is another file
-            if key not in self._files:
-                self._files[key] = safe_open(path)
+            # A file put in its place is another file.
+            key = (os.getpid(), path, status.st_ino, status.st_mtime_ns)
+            if key not in self._handles:
+                self._handles[key] = _Handle(safe_open(path, self.cache))
         except OSError as error:
             raise DatasetError(f"cannot open {path}: {error}") from error
-        while len(self._files) > self.limit:
-            self._files.popitem(last=False)[1].close()
-        self._files.move_to_end(key)
-        return self._files[key]
+        while len(self._handles) > self.limit:
+            self._handles.popitem(last=False)[1].file.close()
+        self._handles.move_to_end(key)
+        return self._handles[key]
 
 
 _HANDLES = _Handles()

@@ -88,8 +88,10 @@ def _solver(equation: type) -> Callable[..., None]:
         seed: int = 0,
         processes: int | None = None,
         shard_size: int | None = None,
+        dask: str | None = None,
     ) -> None:
-        generate(parameters, path, samples=samples, seed=seed, processes=processes, shard_size=shard_size)
+        work = {"processes": processes, "shard_size": shard_size, "dask": dask}
+        generate(parameters, path, samples=samples, seed=seed, **work)
         print(path)
 
     # The full docstring has formulas, which a terminal does not show.
@@ -105,17 +107,18 @@ def _solver(equation: type) -> Callable[..., None]:
         seed: Seed of the initial conditions; sample i depends on the seed and i alone.
         processes: Worker processes; default: one for each core.
         shard_size: Samples in a unit of work; default: a sixteenth of all, at most 25.
+        dask: Address of a Dask scheduler (tcp://host:port) whose workers share the folder and do the work.
     """
     return solve
 
 
-def info(path: Positional[Path], /) -> None:
+def info(path: Positional[str], /) -> None:
     """Show what a file or folder holds.
 
     example: pde-data info ns.h5
 
     Args:
-        path: File or folder of any known format.
+        path: File or folder of any known format, or its address (https://..., s3://...).
     """
     from pde_data.formats import read
 
@@ -131,28 +134,30 @@ def info(path: Positional[Path], /) -> None:
 
 
 def convert(
-    source: Positional[Path],
+    source: Positional[str],
     target: Positional[Path],
     /,
     layout: Literal["netcdf", "the-well"] = "netcdf",
+    compress: Literal["lz4"] | None = None,
 ) -> None:
     """Write a data set of any known format as one netCDF-4 file, or in the layout of The Well.
 
     example: pde-data convert darcy_train_16.pt darcy.h5
 
     Args:
-        source: File or folder to read.
+        source: File or folder to read, or its address (https://..., s3://...).
         target: File to write.
         layout: netcdf, or the-well for training with the package the_well.
+        compress: Compress each frame and add checksums (netcdf only); default: neither, which reads fastest.
     """
     from pde_data.formats import convert
 
-    convert(source, target, layout)
+    convert(source, target, layout, compress)
     print(target)
 
 
 def stats(
-    path: Positional[Path],
+    path: Positional[str],
     output: Positional[Path | None] = None,
     /,
     inputs: tuple[str, ...] = (),
@@ -164,7 +169,7 @@ def stats(
     example: pde-data stats ns.h5 stats.json --inputs vorticity --split train
 
     Args:
-        path: File or folder of any known format.
+        path: File or folder of any known format, or its address (https://..., s3://...).
         output: JSON file to write; default: print.
         inputs: Names of the input variables; default: what the file recommends, or its only field.
         targets: Names of the target variables; default: the inputs.
@@ -185,7 +190,7 @@ def stats(
 
 
 def plot(
-    path: Positional[Path],
+    path: Positional[str],
     output: Positional[Path],
     /,
     variable: str | None = None,
@@ -197,7 +202,7 @@ def plot(
     example: pde-data plot ns.h5 ns.png --sample 3
 
     Args:
-        path: File or folder of any known format.
+        path: File or folder of any known format, or its address (https://..., s3://...).
         output: Picture to write, PNG, PDF or SVG by its ending.
         variable: Field to draw; default: all.
         sample: Which sample.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pde_data import loading, sources
+from pde_data import chunks, loading, sources
 from pde_data.arrays import FieldArray, MemoryArray, check_finite
 from pde_data.grids import Grid
+from pde_data.resident import Resident
 from pde_data.storage import Schema, Variable
 
 if TYPE_CHECKING:
@@ -83,18 +85,16 @@ class FieldDataset(Dataset):
         if resolution is not None:
             arrays, self.grid = sources.resampled(arrays, self.grid, resolution)
         self._arrays = arrays
-        self._inputs = [arrays[name] for name in self.input_names]
-        self._targets = [arrays[name] for name in self.target_names]
+        count, *inner = arrays[self.input_names[0]].shape
 
         self.window, self.horizon, self.stride = window, horizon, stride
-        self._frames = self._inputs[0].shape[1] if self.time_dependent else 1
+        self._frames = inner[0] if self.time_dependent else 1
         self._windows = self._count_windows()
         self.time_step = sources.time_step(schema, stride) if self.time_dependent else None
-        self.samples = sources.choose_samples(
-            schema, self.name, self._inputs[0].shape[0], split, fractions, samples, seed
-        )
-        self._checked = np.zeros(self._inputs[0].shape[0], bool)
+        self.samples = sources.choose_samples(schema, self.name, count, split, fractions, samples, seed)
+        self._checked = np.zeros(count, bool)
         self._points = None if points is None else sources.choose_points(points, self.grid, seed)
+        self._resident: Resident | None = None
 
     @classmethod
     def from_xarray(cls, dataset: xarray.Dataset, inputs=None, targets=None, **options: Any) -> FieldDataset:
@@ -177,12 +177,32 @@ class FieldDataset(Dataset):
     @property
     def in_channels(self) -> int:
         """Number of channels of `x`."""
-        return self.window * len(self._inputs)
+        return self.window * len(self.input_names)
 
     @property
     def out_channels(self) -> int:
         """Number of channels of `y`."""
-        return self.horizon * len(self._targets)
+        return self.horizon * len(self.target_names)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are: the CPU, or where `to` has put the set."""
+        return torch.device("cpu") if self._resident is None else self._resident.device
+
+    def to(self, device: torch.device | str) -> FieldDataset:
+        """Copy of this set whose fields are read whole, at once, and stay in the memory of a device.
+
+        Only the samples and variables in use are kept, as float32. On `"cpu"` this is a cache in RAM, which
+        pays for compressed or remote files; on a GPU batches are gathered there, with no transfer.
+
+        >>> a = np.arange(12.0).reshape(3, 4)
+        >>> FieldDataset.from_arrays(inputs=a, targets=2 * a).to("cpu")[1]
+        (tensor([[4., 5., 6., 7.]]), tensor([[ 8., 10., 12., 14.]]))
+        """
+        self._check(self.samples)
+        moved = copy.copy(self)
+        moved._resident = Resident(self._arrays, self.samples.tolist(), device)
+        return moved
 
     @property
     def coords(self) -> torch.Tensor | None:
@@ -206,9 +226,14 @@ class FieldDataset(Dataset):
         samples = self.samples[numbers]
         if not self._checked[samples].all():
             self._check(samples)
-        x = self._read(self._inputs, samples, starts, self.window)
+        same = self.time_dependent and self.input_names == self.target_names
+        if same and self._resident is None and self._arrays[self.input_names[0]].costly:
+            frames = self._read(self.input_names, numbers, starts, self.window + self.horizon)
+            x, y = frames.split((self.in_channels, self.out_channels), dim=1 if self._points is None else 2)
+            return x.contiguous(), y.contiguous()
+        x = self._read(self.input_names, numbers, starts, self.window)
         y = self._read(
-            self._targets, samples, starts + self.window * self.stride * self.time_dependent, self.horizon
+            self.target_names, numbers, starts + self.window * self.stride * self.time_dependent, self.horizon
         )
         return x, y
 
@@ -216,9 +241,9 @@ class FieldDataset(Dataset):
         """All frames `(time, channel, *space)` of the target variables of one sample of this split."""
         if not self.time_dependent:
             raise ValueError(f"{self.name} has no time axis, so no trajectories; use gather or indexing")
-        sample = self.samples[[range(self.n_samples)[index]]]
-        self._check(sample)
-        frames = self._read(self._targets, sample, np.zeros(1, np.int64), self._frames, stride=1)[0]
+        number = np.array([range(self.n_samples)[index]])
+        self._check(self.samples[number])
+        frames = self._read(self.target_names, number, np.zeros(1, np.int64), self._frames, stride=1)[0]
         if self._points is not None:
             return frames.unflatten(-1, (self._frames, -1)).movedim(1, 0)
         return frames.unflatten(0, (self._frames, -1))
@@ -233,12 +258,21 @@ class FieldDataset(Dataset):
         num_workers: int = 0,
         pin_memory: bool = False,
         sampler: Sampler[int] | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ) -> DataLoader:
         """Make a `DataLoader` of batches `(x, y)` that are gathered in one read each.
 
-        With `shuffle` the order is a function of `(seed, epoch)`: call `loader.sampler.set_epoch(epoch)`
-        before each epoch (Accelerate does). For local uncompressed files `num_workers=0` is fastest:
-        handing batches from process to process costs more than reading them.
+        With `shuffle` the order is a function of `(seed, epoch)`; each pass over the loader moves on to the
+        next epoch, and `loader.set_epoch(epoch)` chooses one. `loader.state_dict()` says where a pass stands,
+        and a loader that was given it by `load_state_dict` goes on there.
+
+        Of several `processes`, each makes the loader with its `rank` and gets its part of every batch: the
+        `batch_size` counts the samples of all together. (Accelerate, which divides the batches itself, takes
+        the loader of one process.)
+
+        For local uncompressed files `num_workers=0` is fastest: handing batches from process to process
+        costs more than reading them.
         """
         return loading.loader(
             self,
@@ -249,34 +283,55 @@ class FieldDataset(Dataset):
             num_workers=num_workers,
             pin_memory=pin_memory,
             sampler=sampler,
+            rank=rank,
+            processes=processes,
         )
 
     def _read(
         self,
-        arrays: list[FieldArray],
-        samples: np.ndarray,
+        names: list[str],
+        numbers: np.ndarray,
         starts: np.ndarray,
         frames: int,
         stride: int | None = None,
     ) -> torch.Tensor:
         stride = self.stride if stride is None else stride
-        batch = torch.empty(len(samples), frames * len(arrays), *self.grid.sizes)
-        out = batch.numpy().reshape(len(samples), frames, len(arrays), *self.grid.sizes)
+        if self._resident is not None:
+            batch = self._resident.read(
+                names, numbers, starts if self.time_dependent else None, frames, stride
+            )
+        else:
+            batch = torch.empty(len(numbers), frames * len(names), *self.grid.sizes)
+            out = batch.numpy().reshape(len(numbers), frames, len(names), *self.grid.sizes)
+            self._fill(out, [self._arrays[name] for name in names], self.samples[numbers], starts, stride)
+        if self._points is not None:
+            return batch.flatten(2)[:, :, self._points].transpose(1, 2).contiguous()
+        return batch
+
+    def _fill(
+        self,
+        out: np.ndarray,
+        arrays: list[FieldArray],
+        samples: np.ndarray,
+        starts: np.ndarray,
+        stride: int,
+    ) -> None:
+        """Read `(item, frame, array, *space)`."""
+        frames = out.shape[1]
         rows = arrays[0].rows if frames == len(arrays) == 1 else None
         if rows is not None and rows.dtype == np.float32 and len(samples):
             # One record for each item: a single take. Its default mode would go through a buffer.
             flat = rows.reshape(-1, math.prod(self.grid.sizes))
             target = out.reshape(len(samples), -1)
             flat.take(samples * self._frames + starts, axis=0, out=target, mode="clip")
-        else:
-            for item, (sample, start) in enumerate(zip(samples.tolist(), starts.tolist())):
-                record = slice(start, start + (frames - 1) * stride + 1, stride)
-                for channel, array in enumerate(arrays):
-                    values = array.sample(sample)
-                    out[item, :, channel] = values[record] if self.time_dependent else values
-        if self._points is not None:
-            return batch.flatten(2)[:, :, self._points].transpose(1, 2).contiguous()
-        return batch
+            return
+        for item, (sample, start) in enumerate(zip(samples.tolist(), starts.tolist())):
+            record = slice(start, start + (frames - 1) * stride + 1, stride)
+            for channel, array in enumerate(arrays):
+                if self.time_dependent:
+                    chunks.copy(array.sample(sample), record, out[item, :, channel])
+                else:
+                    chunks.copy(array.sample(sample), None, out[item, 0, channel])
 
     def _check(self, samples: np.ndarray) -> None:
         """Look for NaN and infinity in samples that are read for the first time."""

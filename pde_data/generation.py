@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import queue
 from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def generate(
     seed: int = 0,
     processes: int | None = None,
     shard_size: int | None = None,
+    dask: str | None = None,
     **parameters: Any,
 ) -> Path:
     """Solve an equation for `samples` random initial conditions and write the solutions as netCDF-4.
@@ -41,6 +43,8 @@ def generate(
         seed: seed of the initial conditions.
         processes: number of worker processes; by default one for each core this process may use.
         shard_size: samples in a shard; by default a sixteenth of all, at most 25.
+        dask: address of a Dask scheduler, such as "tcp://10.0.0.1:8786", whose workers make the shards
+            instead; `path` must be on a disk that all of them share, and they need the same versions.
         parameters: fields of the equation, such as `resolution`, `viscosity`, `t_end`.
 
     Raises `ValueError` for unknown equations or parameters, and `DatasetError` when `path` holds another
@@ -62,12 +66,16 @@ def generate(
     size = min(25, -(-samples // 16)) if shard_size is None else shard_size
     if size < 1:
         raise ValueError(f"shard_size={size}, expected at least 1")
+    if dask is not None and processes is not None:
+        raise ValueError(
+            f"processes={processes} and dask={dask!r}: the cluster decides how many work at a time"
+        )
     request = Request(instance, samples, seed, size)
     single = target.suffix in (".h5", ".nc")
     with Manifest.locked(target, request, single) as manifest:
         if not manifest.complete:
             manifest.recover()
-            _make(request, manifest, processes or _cores())
+            _make(request, manifest, processes or _cores(), dask)
             if single:
                 _assemble(target, manifest, instance)
             manifest.finish()
@@ -90,40 +98,58 @@ def _instance(equation: str | Equation, parameters: dict[str, Any]) -> Equation:
     return EQUATIONS[equation].from_parameters(**parameters)
 
 
-def _make(request: Request, manifest: Manifest, processes: int) -> None:
-    """Make the missing shards, `processes` at a time."""
+def _make(request: Request, manifest: Manifest, processes: int, dask: str | None) -> None:
+    """Make the missing shards, `processes` at a time or on a Dask cluster."""
     from tqdm import tqdm
 
     missing = manifest.missing
     done = request.samples - sum(request.count(shard) for shard in missing)
-    workers: queue.SimpleQueue[Worker | Here] = queue.SimpleQueue()
-    count = min(processes, len(missing))
-    started = [Worker() for _ in range(count)] if count > 1 else [Here()]
-    for worker in started:
-        workers.put(worker)
     bar = tqdm(total=request.samples, initial=done, desc=manifest.target.name, unit="sample", disable=None)
+    jobs = {shard: (manifest.shard(shard).absolute(), request, shard) for shard in missing}
+    if dask is None:
+        results = _results(processes, jobs)
+    else:
+        from pde_data import cluster
 
-    def make(shard: int) -> None:
-        worker = workers.get()
+        results = cluster.results(dask, make_shard, jobs)
+    with bar, closing(results):
         try:
-            record = worker.run(make_shard, manifest.shard(shard), request, shard)
-        finally:
-            workers.put(worker)
-        manifest.add(shard, record)
-        bar.update(request.count(shard))
-
-    with bar, ThreadPoolExecutor(len(started)) as pool:
-        try:
-            jobs = [pool.submit(make, shard) for shard in missing]
-            done_jobs, _ = wait(jobs, return_when=FIRST_EXCEPTION)
-            for job in done_jobs:
-                job.result()
+            for shard, record in results:
+                if not manifest.shard(shard).exists():
+                    raise DatasetError(
+                        f"a worker has written {jobs[shard][0]} on its own disk, it is not here; name a path "
+                        "that all machines of the cluster share"
+                    )
+                manifest.add(shard, record)
+                bar.update(request.count(shard))
         except DatasetError as error:
             kept = request.shards - len(manifest.missing)
             raise DatasetError(
                 f"{error}\n{kept} of {request.shards} shards are finished and kept in {manifest.folder}; "
                 "make room and run the same command again to go on"
             ) from error
+
+
+def _results(processes: int, jobs: dict[int, tuple]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Make shards in processes of this machine; yields the number and the record of each at its end."""
+    workers: queue.SimpleQueue[Worker | Here] = queue.SimpleQueue()
+    count = min(processes, len(jobs))
+    started = [Worker() for _ in range(count)] if count > 1 else [Here()]
+    for worker in started:
+        workers.put(worker)
+
+    def make(arguments: tuple) -> dict[str, Any]:
+        worker = workers.get()
+        try:
+            return worker.run(make_shard, *arguments)
+        finally:
+            workers.put(worker)
+
+    with ThreadPoolExecutor(len(started)) as pool:
+        try:
+            shards = {pool.submit(make, arguments): shard for shard, arguments in jobs.items()}
+            for job in as_completed(shards):
+                yield shards[job], job.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in started:

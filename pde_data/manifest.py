@@ -56,7 +56,7 @@ class Request:
             "samples": self.samples,
             "seed": self.seed,
             "shard_size": self.shard_size,
-            **_software(),
+            **software(),
         }
 
     def differences(self, other: Mapping[str, Any], software: bool) -> list[str]:
@@ -69,7 +69,8 @@ class Request:
         ]
 
 
-def _software() -> dict[str, str]:
+def software() -> dict[str, str]:
+    """Versions of what decides the bytes of a data set, as attributes."""
     return {
         f"version_{name.replace('-', '_')}": metadata.version(name)
         for name in ("opflow-sciml", "torch", "numpy")

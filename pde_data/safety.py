@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ _CHECKED: OrderedDict[tuple, None] = OrderedDict()
 _REMEMBERED = 64
 
 
-def safe_open(path: str | os.PathLike) -> Any:
+def safe_open(path: str | os.PathLike, chunk_cache: int = 2**20) -> Any:
     """Open an HDF5 file for reading after looking at every link and every dataset in it.
+
+    HDF5 keeps up to `chunk_cache` bytes of chunks in memory for each variable.
 
     Raises `DatasetError` for a missing, empty, truncated or foreign file, external links, external raw
     storage, virtual datasets whose sources are missing or outside the file's folder, dangling or looping
@@ -37,7 +40,7 @@ def safe_open(path: str | os.PathLike) -> Any:
     if path.stat().st_size == 0:
         raise DatasetError(f"{path} is empty (0 bytes); write or download it again")
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", rdcc_nbytes=chunk_cache)
     except OSError as error:
         raise DatasetError(_unreadable(path, str(error))) from error
     try:
@@ -93,7 +96,6 @@ def _check_link(file: Any, path: Path, name: str, link: Any) -> Any:
 
 
 def _check_dataset(dataset: Any, path: Path) -> None:
-    import h5py
 
     where = f"{path}: {dataset.name!r}"
     if dataset.external:
@@ -122,11 +124,20 @@ def _check_dataset(dataset: Any, path: Path) -> None:
         plist = dataset.id.get_create_plist()
         for index in range(plist.get_nfilters()):
             code, _, _, label = plist.get_filter(index)
-            if not h5py.h5z.filter_avail(code):
+            if not _filter_available(code):
                 raise DatasetError(
                     f"{where} is compressed with filter {code} ({label.decode()!r}), which this HDF5 library "
-                    "lacks; pip install hdf5plugin and import hdf5plugin before opening the file"
+                    "lacks; pip install hdf5plugin"
                 )
+
+
+def _filter_available(code: int) -> bool:
+    import h5py
+
+    if not h5py.h5z.filter_avail(code):
+        with suppress(ImportError):
+            import hdf5plugin  # noqa: F401 (registers its filters)
+    return h5py.h5z.filter_avail(code)
 
 
 def _check_sources(dataset: Any, path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,20 +76,28 @@ class Schema:
         }
 
 
-def write(path: str | os.PathLike, schema: Schema, blocks: Iterable[tuple[int, Mapping[str, np.ndarray]]]):
+def write(
+    path: str | os.PathLike,
+    schema: Schema,
+    blocks: Iterable[tuple[int, Mapping[str, np.ndarray]]],
+    compress: str | None = None,
+):
     """Write a netCDF-4 file atomically: afterwards `path` holds all of it, or what it held before.
 
     `blocks` yields `(first_sample, {variable: values})`, in any order. The same schema and values give the
-    same bytes. Fields are contiguous, so that readers can map them. Raises `DatasetError` when the disk is
-    full or the values do not fit the schema; the unfinished file is then removed.
+    same bytes. Fields are contiguous, so that readers can map them; with `compress="lz4"`
+    each frame is a chunk that carries a checksum. Raises `DatasetError` when the disk is full, the values do
+    not fit the schema, or the library of the compression is missing; the unfinished file is then removed.
     """
     import h5py
 
+    storage = _compression(compress)
     with replacing(path) as temporary:
-        _reserve(temporary, schema)
+        if not storage:
+            _reserve(temporary, schema)
         try:
             with h5py.File(temporary, "w", alignment_threshold=65536, alignment_interval=4096) as file:
-                _declare(file, schema)
+                _declare(file, schema, storage)
                 for first, values in blocks:
                     for name, block in values.items():
                         _fill(file[name], name, first, block)
@@ -106,7 +115,23 @@ def _reserve(path: Path, schema: Schema) -> None:
             os.posix_fallocate(file.fileno(), 0, total)
 
 
-def _declare(file: Any, schema: Schema) -> None:
+def _compression(name: str | None) -> dict[str, Any]:
+    """Return the keyword arguments of `h5py.Group.create_dataset` for a compression."""
+    if name is None:
+        return {}
+    if name != "lz4":
+        raise ValueError(f"compress={name!r} is unknown; expected 'lz4' or None")
+    try:
+        import hdf5plugin
+    except ImportError as error:
+        raise DatasetError(
+            "compress='lz4' needs the package hdf5plugin; pip install hdf5plugin, or leave it out"
+        ) from error
+    # Without the transposition of bits LZ4 finds next to nothing in floating-point fields.
+    return {**hdf5plugin.Bitshuffle(cname="lz4"), "fletcher32": True}
+
+
+def _declare(file: Any, schema: Schema, storage: Mapping[str, Any]) -> None:
     file.attrs["Conventions"] = CONVENTIONS
     file.attrs["schema"] = SCHEMA
     for name, value in schema.attributes.items():
@@ -115,8 +140,12 @@ def _declare(file: Any, schema: Schema) -> None:
     for name, variable in schema.variables.items():
         shape = tuple(sizes[dim] for dim in variable.dims)
         if variable.values is None:
-            # Contiguous and never pre-filled: every byte is written by a block.
-            target = file.create_dataset(name, shape, variable.dtype, fill_time="never", track_times=False)
+            # Never pre-filled: every byte is written by a block.
+            leading = 1 + ("time" in variable.dims)
+            chunks = (1,) * leading + shape[leading:] if storage else None
+            target = file.create_dataset(
+                name, shape, variable.dtype, chunks=chunks, fill_time="never", track_times=False, **storage
+            )
         else:
             if variable.values.shape != shape:
                 raise DatasetError(
@@ -160,12 +189,13 @@ def as_attribute(value: Any) -> Any:
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success its bytes are flushed to disk and take that name.
 
-    A process killed at any moment leaves `path` as it was, and at most a file `.NAME.PID.tmp` beside it.
+    A process killed at any moment leaves `path` as it was, and at most a file `.NAME.HOST.PID.tmp` beside it.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise DatasetError(f"cannot write {path}: there is no folder {path.parent}; create it first")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # The host too: several may write to one shared disk, and in containers all have the same process ids.
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         yield temporary
         _sync(temporary)

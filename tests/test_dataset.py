@@ -263,7 +263,7 @@ def test_order_depends_on_seed_and_epoch_alone(file):
     def order(seed, epoch, passes=1):
         loader = pairs.loader(5, shuffle=True, seed=seed)
         for number in range(passes):
-            loader.sampler.set_epoch(epoch + number + 1 - passes)
+            loader.set_epoch(epoch + number + 1 - passes)
             torch.rand(3)  # whatever else draws random numbers
             items = torch.cat([x[:, 0, 0, 0] for x, _ in loader])
         return items.tolist()
@@ -282,7 +282,7 @@ def test_accelerate_takes_the_loader_and_sets_its_epoch(file):
     reference = pairs.loader(6, shuffle=True, seed=1)
     for epoch in (0, 4):
         prepared.set_epoch(epoch)
-        reference.sampler.set_epoch(epoch)
+        reference.set_epoch(epoch)
         for (x, y), (p, q) in zip(prepared, reference, strict=True):
             assert torch.equal(x, p) and torch.equal(y, q)
 

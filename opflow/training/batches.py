@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
+from pde_data.loading import batches, count_batches, groups_of
+
 
 class Piece(NamedTuple):
     """What one process sees of a batch in one forward pass: `count` samples that count.
@@ -46,7 +48,7 @@ def read(dataset: Dataset, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         if len(shapes) > 1:
             raise ValueError(
                 f"a batch mixes samples of shapes {', '.join(map(str, shapes))}; bring them to one grid "
-                "(pde_data.resample), or train on each grid in turn"
+                "(pde_data.resample), or join a data set of each grid with pde_data.MixedDataset"
             )
     return torch.stack([x for x, _ in items]), torch.stack([y for _, y in items])
 
@@ -65,7 +67,7 @@ class Batches:
 
     The order is a permutation drawn from `(seed, epoch)` (the natural order without `seed`), so that any
     position of any epoch can be taken up again, by any number of processes. Each batch is cut into
-    `processes * pieces` nearly equal parts.
+    `processes * pieces` nearly equal parts. A batch of a `pde_data.MixedDataset` is of one grid.
 
     Example:
         >>> data = TensorDataset(torch.arange(5.0)[:, None], torch.zeros(5, 1))
@@ -91,14 +93,14 @@ class Batches:
         self.n_samples = len(dataset)  # pyright: ignore[reportArgumentType]
         if self.n_samples == 0:
             raise ValueError("the data set is empty")
-        self._order = _Order(self.n_samples, batch_size, seed, pieces, rank, processes)
+        self._order = _Order(groups_of(dataset), batch_size, seed, pieces, rank, processes)
         self._loader = DataLoader(
             _Reader(dataset),
             batch_size=None,
             sampler=self._order,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=pin_memory,
+            pin_memory=pin_memory and getattr(dataset, "device", torch.device("cpu")).type == "cpu",
             collate_fn=_unchanged,
             # Its own generator, because a DataLoader draws from torch's global one whenever it starts, which
             # would make a resumed epoch differ from an undisturbed one.
@@ -106,7 +108,7 @@ class Batches:
         )
 
     def __len__(self) -> int:
-        return -(-self.n_samples // self._order.batch_size)
+        return count_batches(self._order.groups, self._order.batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from batch `start` on."""
@@ -117,17 +119,13 @@ class Batches:
 class _Order(Sampler):
     """The indices of each batch, cut into the pieces of one process."""
 
-    def __init__(self, n_samples, batch_size, seed, pieces, rank, processes):
-        self.n_samples, self.batch_size, self.seed = n_samples, batch_size, seed
+    def __init__(self, groups, batch_size, seed, pieces, rank, processes):
+        self.groups, self.batch_size, self.seed = groups, batch_size, seed
         self.pieces, self.rank, self.processes = pieces, rank, processes
         self.epoch = self.start = 0
 
     def __iter__(self) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-        order = np.arange(self.n_samples)
-        if self.seed is not None:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
-        for first in range(self.start * self.batch_size, self.n_samples, self.batch_size):
-            batch = order[first : first + self.batch_size]
+        for batch in batches(self.groups, self.batch_size, self.seed, self.epoch, start=self.start):
             parts = np.array_split(batch, self.processes * self.pieces)
             yield parts[self.rank * self.pieces : (self.rank + 1) * self.pieces], batch
 

@@ -41,9 +41,12 @@ FORMATS = (
 def read(path: str | os.PathLike) -> Schema:
     """Describe a data set of any known format; large arrays are read later, when asked.
 
-    Raises `DatasetError` when there is nothing at `path`, or nothing that a row of `FORMATS` recognises.
+    An address such as `https://...` is first copied to the cache of `pde_data.remote`. Raises `DatasetError`
+    when there is nothing at `path`, or nothing that a row of `FORMATS` recognises.
     """
-    path = Path(path)
+    from pde_data import remote
+
+    path = remote.fetch(path) if remote.is_address(path) else Path(path)
     if not path.exists():
         near = sorted(p.name for p in path.parent.glob("*") if p.suffix in (".h5", ".nc", ".pt"))[:8]
         here = f"; {path.parent} holds {', '.join(near)}" if near else ""
@@ -61,7 +64,9 @@ def open(path: str | os.PathLike) -> xarray.Dataset:
     """Open a data set of any known format, found by its content, as a lazy `xarray.Dataset`.
 
     Dimensions are `(sample, time, x[, y[, z]])`. Values are read when they are used; no file stays open that
-    would have to be closed. Raises `DatasetError` for files that are broken, hostile or of no known format.
+    would have to be closed. An address that fsspec knows, such as `https://...` or `s3://...`, is fetched
+    once, into `$PDE_DATA_CACHE` or the user's folder of caches. Raises `DatasetError` for files that are
+    broken, hostile or of no known format.
 
     >>> import pde_data
     >>> pde_data.open("no-such-file.h5")
@@ -75,17 +80,25 @@ def open(path: str | os.PathLike) -> xarray.Dataset:
 
 
 def convert(
-    source: str | os.PathLike, target: str | os.PathLike, layout: Literal["netcdf", "the-well"] = "netcdf"
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    layout: Literal["netcdf", "the-well"] = "netcdf",
+    compress: str | None = None,
 ) -> None:
     """Write a data set of any known format as one file with float32 fields, sample by sample.
 
     `layout` "netcdf" is that of our own files, "the-well" the HDF5 layout that the package `the_well` reads.
+    Fields are contiguous, which reads fastest; with `compress="lz4"` (needs hdf5plugin) each frame is
+    compressed for itself and checked by a checksum whenever it is read.
 
     Raises `DatasetError` like `open`, for NaN, infinity and values beyond float32 in a field, when the
-    target cannot be written, and for sets without time in The Well's layout.
+    target cannot be written, and for sets without time in The Well's layout; `ValueError` for options that do
+    not go together.
     """
     if layout not in ("netcdf", "the-well"):
         raise ValueError(f"layout={layout!r} is unknown: choose netcdf or the-well")
+    if compress and layout != "netcdf":
+        raise ValueError(f"compress={compress!r} is for layout='netcdf'; leave it out")
     schema = read(source)
     fields = schema.fields
 
@@ -108,4 +121,4 @@ def convert(
     if "sample" not in variables:
         variables["sample"] = Variable(("sample",), np.arange(count), {"long_name": "sample number"})
     blocks = ((sample, {name: values(name, sample)[None] for name in fields}) for sample in range(count))
-    write(target, Schema(variables, schema.attributes, schema.sizes), blocks)
+    write(target, Schema(variables, schema.attributes, schema.sizes), blocks, compress)
