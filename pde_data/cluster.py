@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from pde_data.manifest import software
@@ -12,7 +12,7 @@ from pde_data.worker import WorkerError
 
 def results(
     address: str, function: Callable[..., Any], jobs: Mapping[int, tuple]
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Run `function(*arguments)` for each job on a cluster; yield `(number, result)` as they end.
 
     What a worker was doing when it died is done by another one. Raises what a job raised; `WorkerError`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from pathlib import Path
@@ -130,7 +130,7 @@ def _make(request: Request, manifest: Manifest, processes: int, dask: str | None
             ) from error
 
 
-def _results(processes: int, jobs: dict[int, tuple]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _results(processes: int, jobs: dict[int, tuple]) -> Generator[tuple[int, dict[str, Any]], None, None]:
     """Make shards in processes of this machine; yields the number and the record of each at its end."""
     workers: queue.SimpleQueue[Worker | Here] = queue.SimpleQueue()
     count = min(processes, len(jobs))

@@ -46,7 +46,7 @@ def read(path: str | os.PathLike) -> Schema:
     """
     from pde_data import remote
 
-    path = remote.fetch(path) if remote.is_address(path) else Path(path)
+    path = remote.fetch(os.fspath(path)) if remote.is_address(path) else Path(path)
     if not path.exists():
         near = sorted(p.name for p in path.parent.glob("*") if p.suffix in (".h5", ".nc", ".pt"))[:8]
         here = f"; {path.parent} holds {', '.join(near)}" if near else ""
