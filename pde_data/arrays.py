@@ -124,6 +124,7 @@ class FileArray(FieldArray):
         self.axes = tuple(range(len(self.shape)) if axes is None else axes)
         self.fixed = dict(fixed or {})
         self._starts = [0, *itertools.accumulate(counts)]
+        self._parts_in_a_file = len(self.paths) // max(len(set(self.paths)), 1)
         self._maps: dict[int, np.ndarray | MappedChunks | None] = {}
 
     def sample(self, index: int) -> Any:
@@ -158,16 +159,21 @@ class FileArray(FieldArray):
 
     def _map(self, part: int) -> np.ndarray | MappedChunks | None:
         path = self.paths[part]
+        if self._parts_in_a_file > 1:  # not opened for each of ten thousand samples
+            return self._view(_HANDLES.get(path), part)
         with safe_open(path) as file:
-            dataset = self._variable(file, part)
-            plain = dataset.dtype.isnative and not dataset.is_virtual
-            if plain and dataset.chunks is not None and self._plain:
-                return map_chunks(path, dataset)
-            offset = dataset.id.get_offset() if plain and dataset.chunks is None else None
-            if offset is None:
-                return None
-            # asarray drops the memmap class, whose every slice costs a microsecond; the mapping stays alive.
-            values = np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape))
+            return self._view(file, part)
+
+    def _view(self, file: Any, part: int) -> np.ndarray | MappedChunks | None:
+        path, dataset = self.paths[part], self._variable(file, part)
+        plain = dataset.dtype.isnative and not dataset.is_virtual
+        if plain and dataset.chunks is not None and self._plain:
+            return map_chunks(path, dataset)
+        offset = dataset.id.get_offset() if plain and dataset.chunks is None else None
+        if offset is None:
+            return None
+        # asarray drops the memmap class, whose every slice costs a microsecond; the mapping stays alive.
+        values = np.asarray(np.memmap(path, dataset.dtype, "r", offset, dataset.shape))
         values = values[tuple(self.fixed.get(axis, slice(None)) for axis in range(values.ndim))]
         return arranged(values, self.axes, self._part_shape(part))
 

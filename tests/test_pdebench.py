@@ -198,7 +198,7 @@ def replace(file, name, values):
         (
             "shallow water",
             lambda file: replace(file, "0000/grid/y", np.arange(float(X))),
-            "0000/grid/y has 8 entries, but 0000/data has 6 along it",
+            "0000/grid/y has 8 entries, /0000/data 6 along it",
         ),
         (
             "shallow water",

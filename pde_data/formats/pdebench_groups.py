@@ -87,23 +87,24 @@ def _groups(path: Path, file: Any) -> Schema:
         )
     space: tuple[str, ...] = ("x", "y")[: len(stored)]
     sizes = {name: first.shape[axis] for name, axis in zip(("t", *space), family.axes)}
-    grid = {name: _coordinate(path, file, names[0], name, size) for name, size in sizes.items()}
+    grid = {name: _coordinate(path, file[names[0]], name, size) for name, size in sizes.items()}
     times = np.empty((len(names), frames), grid["t"].dtype)
     settings = []
     for sample, name in enumerate(names):
-        data = variable(file[name], "data", path, _LAYOUT)
+        group = file[name]
+        data = variable(group, "data", path, _LAYOUT)
         if data.shape != first.shape or data.dtype != first.dtype:
             raise DatasetError(
                 f"{path}: {data.name} has shape {data.shape} and type {data.dtype}, but {first.name} "
                 f"{first.shape} and {first.dtype}; a set has one grid"
             )
-        times[sample] = _coordinate(path, file, name, "t", frames)
+        times[sample] = _coordinate(path, group, "t", frames)
         for x in space:
-            if not np.array_equal(_coordinate(path, file, name, x, sizes[x]), grid[x]):
+            if not np.array_equal(_coordinate(path, group, x, sizes[x]), grid[x]):
                 raise DatasetError(
                     f"{path}: {name}/grid/{x} differs from {names[0]}/grid/{x}; a set has one grid"
                 )
-        settings.append(_settings(attributes_of(file[name]).get("config", ""), "sim"))
+        settings.append(_settings(str(group.attrs.get("config", "")), "sim"))
     conditions: dict[str, str] = dict.fromkeys(space, family.condition)
     dims = ("sample", "time", *space)
     order = (None, *family.axes)
@@ -145,11 +146,11 @@ def _groups(path: Path, file: Any) -> Schema:
     )
 
 
-def _coordinate(path: Path, file: Any, sample: str, name: str, size: int) -> np.ndarray:
-    found = values(file[sample], f"grid/{name}", path, _LAYOUT, (1,))
+def _coordinate(path: Path, group: Any, name: str, size: int) -> np.ndarray:
+    found = values(group, f"grid/{name}", path, _LAYOUT, (1,))
     if len(found) != size:
         raise DatasetError(
-            f"{path}: {sample}/grid/{name} has {len(found)} entries, but {sample}/data has {size} along it"
+            f"{path}: {group.name}/grid/{name} has {len(found)} entries, {group.name}/data {size} along it"
         )
     return found
 
