@@ -160,7 +160,7 @@ class FileArray(FieldArray):
     def _map(self, part: int) -> np.ndarray | MappedChunks | None:
         path = self.paths[part]
         if self._parts_in_a_file > 1:  # not opened for each of ten thousand samples
-            return self._view(_HANDLES.get(path), part)
+            return self._view(_HANDLES.get(path).file, part)
         with safe_open(path) as file:
             return self._view(file, part)
 
@@ -188,9 +188,7 @@ class FileArray(FieldArray):
     def _open(self, part: int) -> Any:
         handle = _HANDLES.get(self.paths[part])
         key = (self.names[part], self._part_shape(part), self.dtype, self.axes, *self.fixed.items())
-        if key not in handle.variables:
-            handle.variables[key] = self._variable(handle.file, part)
-        return handle.variables[key]
+        return handle.variable(key, lambda: self._variable(handle.file, part))
 
     def _variable(self, file: Any, part: int) -> Any:
         """The variable in an open file, which may be another file by now than the one described."""
@@ -216,11 +214,24 @@ class FileArray(FieldArray):
 
 @final
 class _Handle:
-    """An open file, and those of its variables that were found to be what was described."""
+    """An open file, and the last used of its variables that were found to be what was described.
+
+    Some files have thousands of variables, and each one that is open has a cache.
+    """
+
+    limit = 32
 
     def __init__(self, file: Any):
         self.file = file
-        self.variables: dict[tuple, Any] = {}
+        self.variables: OrderedDict[tuple, Any] = OrderedDict()
+
+    def variable(self, key: tuple, find: Callable[[], Any]) -> Any:
+        if key not in self.variables:
+            self.variables[key] = find()
+            if len(self.variables) > self.limit:
+                self.variables.popitem(last=False)
+        self.variables.move_to_end(key)
+        return self.variables[key]
 
 
 @final

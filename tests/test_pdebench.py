@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pde_data
-from pde_data import DatasetError
+from pde_data import DatasetError, arrays
 from pde_data.arrays import FileArray
 from pde_data.formats import pdebench
 from tests.writers import differences
@@ -85,6 +85,15 @@ def test_fields_stay_on_disk(made, monkeypatch):
     frame = found.velocity_y[2, 3].values
     assert read == [X * Y]
     np.testing.assert_array_equal(frame, expected.velocity_y[2, 3].values)
+
+
+def test_few_of_many_variables_stay_open(made, monkeypatch):
+    monkeypatch.setattr(arrays._Handle, "limit", 2)
+    path, expected = made("diffusion-reaction")
+    for field in ("u", "v"):
+        for sample in (0, 1, 2, 0):
+            np.testing.assert_array_equal(pde_data.open(path)[field][sample], expected[field][sample])
+    assert len(arrays._HANDLES.get(path).variables) == 2
 
 
 def test_times_without_the_extra_entry_stay(made):
