@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import pde_data
-from pde_data import DatasetError, safety
+from pde_data import DatasetError
 from pde_data.formats import native
 from pde_data.safety import safe_open
 from pde_data.storage import Schema, Variable, replacing, sha256, write
@@ -316,31 +316,3 @@ def test_native_reads_text_coordinates(good):
     with h5py.File(path, "r+") as file:
         file["labels"] = ["a", "b"]
     assert native.read(path).variables["labels"].values.tolist() == ["a", "b"]
-
-
-def test_a_file_is_looked_through_once_and_again_when_it_has_changed(good, monkeypatch):
-    path, _ = good
-    looked = []
-    original = safety._check_links
-    monkeypatch.setattr(safety, "_check_links", lambda *about: looked.append(1) or original(*about))
-    for _ in range(3):
-        safe_open(path).close()
-    assert len(looked) == 1
-    with h5py.File(path, "r+") as file:
-        external_link(file, path.parent)
-    for count in (2, 3):  # what was refused is looked at again
-        with pytest.raises(DatasetError, match="'other' is an external link"):
-            safe_open(path)
-        assert len(looked) == count
-
-
-def test_sources_of_virtual_data_are_looked_for_each_time(good):
-    path, values = good
-    joined, layout = path.with_name("joined.h5"), h5py.VirtualLayout((4, 3, 6, 5), "f4")
-    layout[:] = h5py.VirtualSource(path.name, "u", (4, 3, 6, 5))
-    with h5py.File(joined, "w") as file:
-        file.create_virtual_dataset("v", layout)
-    safe_open(joined).close()
-    path.unlink()
-    with pytest.raises(DatasetError, match="'good.h5', which is missing"):
-        safe_open(joined)
