@@ -9,7 +9,7 @@ The pins of `the_well` are not those of constraints.txt, so it has an environmen
 
     python3 -m venv .venv-well
     grep -v '^fsspec==' constraints.txt > .venv-well/constraints.txt
-    .venv-well/bin/pip install -c .venv-well/constraints.txt the_well -e .
+    .venv-well/bin/pip install -c .venv-well/constraints.txt the_well -e ".[formats]"
     .venv-well/bin/python benchmarks/well_dataset.py
 """
 

@@ -256,7 +256,7 @@ def test_our_own_data_in_the_layout(tmp_path):
 def test_what_the_layout_cannot_hold(made, tmp_path, capsys):
     case = {case.name: case for case in pdebench.CASES}["PDEBench Darcy"]
     case.write(tmp_path / "darcy", np.random.default_rng(0))
-    with pytest.raises(DatasetError, match="holds trajectories, and none of nu, u has a time axis"):
+    with pytest.raises(DatasetError, match="holds trajectories, and none of a, u has a time axis"):
         pde_data.formats.convert(tmp_path / "darcy", tmp_path / "a.h5", "the-well")
     path, _ = made("one file")
     with pytest.raises(DatasetError, match="the_well reads names in .h5 and .hdf5"):

@@ -141,25 +141,29 @@ def _darcy(path: Path, file: Any) -> Schema:
             "have (N, 1, nx, ny) and (N, nx, ny)"
         )
     conditions = {"x": "dirichlet", "y": "dirichlet"}
+    given = _numbers(file)
     dims = ("sample", "x", "y")
     return Schema(
         {
             **axes.samples(shape[0]),
             **_space(path, file, shape[1:], conditions),
-            "nu": Variable(
-                dims, lazily(path, coefficient), {"units": "1", "long_name": "diffusion coefficient"}
+            "a": Variable(
+                dims,
+                lazily(path, coefficient),
+                {"units": "1", "long_name": "permeability", "stored_as": "nu"},
             ),
             "u": Variable(
-                dims, lazily(path, tensor, (0, 2, 3), {1: 0}), {"units": "1", "long_name": "solution"}
+                dims, lazily(path, tensor, (0, 2, 3), {1: 0}), {"units": "1", "long_name": "pressure"}
             ),
         },
         {
-            "title": "Darcy flow data",
-            "source": "PDEBench",
-            "equation": "-div(nu*grad(u)) = beta, u = 0 on the boundary",
-            **_numbers(file),
+            "title": "Darcy flow data of PDEBench",
+            "equation_name": "darcy",
+            "equation": "-div(a*grad(u)) = source, u = 0 on the boundary",
+            **given,
+            **({"source": given["beta"]} if "beta" in given else {}),
             "boundary_conditions": axes.in_words(conditions),
-            "inputs": "nu",
+            "inputs": "a",
             "targets": "u",
         },
     )

@@ -55,13 +55,13 @@ def darcy(path, rng):
         file["x-coordinate"], file["y-coordinate"] = x, y
         file.attrs["beta"] = 0.1
     return xr.Dataset(
-        {"nu": (("sample", "x", "y"), nu, ONE), "u": (("sample", "x", "y"), u, ONE)},
+        {"a": (("sample", "x", "y"), nu, {**ONE, "stored_as": "nu"}), "u": (("sample", "x", "y"), u, ONE)},
         {
             "sample": np.arange(N),
             "x": axis("x", x, 1.0, 0.0, "bounded", "dirichlet"),
             "y": axis("y", y, 1.0, 0.0, "bounded", "dirichlet"),
         },
-        {"title": "Darcy flow data", "beta": 0.1, "inputs": "nu", "targets": "u"},
+        {"equation_name": "darcy", "beta": 0.1, "source": 0.1, "inputs": "a", "targets": "u"},
     )
 
 
