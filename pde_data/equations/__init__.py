@@ -3,6 +3,7 @@
 from pde_data.equations.advection import Advection
 from pde_data.equations.base import Equation, Evolution, Steady
 from pde_data.equations.burgers import Burgers
+from pde_data.equations.darcy import Darcy
 from pde_data.equations.navier_stokes import NavierStokes
 from pde_data.equations.simulate import simulate
 
@@ -11,6 +12,7 @@ EQUATIONS: dict[str, type[Equation]] = {
     for equation in (
         Advection,
         Burgers,
+        Darcy,
         NavierStokes,
     )
 }
