@@ -5,6 +5,7 @@ from pde_data.equations.base import Equation, Evolution, Steady
 from pde_data.equations.burgers import Burgers
 from pde_data.equations.darcy import Darcy
 from pde_data.equations.navier_stokes import NavierStokes
+from pde_data.equations.poisson import Poisson
 from pde_data.equations.simulate import simulate
 
 EQUATIONS: dict[str, type[Equation]] = {
@@ -14,6 +15,7 @@ EQUATIONS: dict[str, type[Equation]] = {
         Burgers,
         Darcy,
         NavierStokes,
+        Poisson,
     )
 }
 
