@@ -7,6 +7,7 @@ from pde_data.equations.darcy import Darcy
 from pde_data.equations.navier_stokes import NavierStokes
 from pde_data.equations.poisson import Poisson
 from pde_data.equations.simulate import simulate
+from pde_data.equations.stokes import Stokes
 
 EQUATIONS: dict[str, type[Equation]] = {
     equation.name: equation
@@ -16,6 +17,7 @@ EQUATIONS: dict[str, type[Equation]] = {
         Darcy,
         NavierStokes,
         Poisson,
+        Stokes,
     )
 }
 

@@ -55,7 +55,7 @@ class Poisson(Steady):
             raise ValueError(
                 f"boundary={self.boundary!r} is unknown: choose one of {', '.join(get_args(Boundary))}"
             )
-        self.require(counts=("resolution", "dimensions"), not_negative=("obstacles",))
+        self.require(counts=("resolution", "dimensions", *(("obstacles",) if self.obstacles else ())))
         if self.dimensions > 3:
             raise ValueError(f"dimensions={self.dimensions} must be 1, 2 or 3")
         if self.resolution < 4:

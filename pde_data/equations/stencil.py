@@ -88,7 +88,7 @@ class Stencil:
         if obstacles not in ("dirichlet", "neumann"):
             raise ValueError(f"obstacles={obstacles!r} is unknown: choose 'dirichlet' or 'neumann'")
         weights = tuple(
-            _conductances(mask, a, axis, ends[axis], obstacles) / widths[axis] ** 2
+            conductances(mask, a, axis, ends[axis], obstacles) / widths[axis] ** 2
             for axis in range(mask.ndim)
         )
         return cls(mask, weights, widths, ends)
@@ -101,14 +101,14 @@ class Stencil:
     @property
     def periodic(self) -> tuple[bool, ...]:
         """Which axes are periodic."""
-        return tuple(lower == "periodic" for lower, _ in self.ends)
+        return tuple(kind == "periodic" for kind, _ in self.ends)
 
     @cached_property
     def diagonal(self) -> np.ndarray:
         """Sum of the conductances around each cell, ``(*sizes)``, zero in solid cells."""
         total = np.zeros(self.mask.shape)
         for axis, w in enumerate(self.weights):
-            total += _lower(w, axis) + _upper(w, axis)
+            total += lower(w, axis) + upper(w, axis)
         return np.where(self.mask, total, 0.0)
 
     def to_csr(self) -> scipy.sparse.csr_matrix:
@@ -123,7 +123,7 @@ class Stencil:
         values = np.empty((n, 2 * ndim + 1))
         columns[:, ndim], values[:, ndim] = number[self.mask], self.diagonal[self.mask]
         for axis, w in enumerate(self.weights):
-            for place, step, side in ((axis, 1, _lower), (2 * ndim - axis, -1, _upper)):
+            for place, step, side in ((axis, 1, lower), (2 * ndim - axis, -1, upper)):
                 columns[:, place] = self._shifted(number, axis, step)[self.mask]
                 values[:, place] = -side(w, axis)[self.mask]
         kept = (columns >= 0) & (values != 0)
@@ -148,8 +148,8 @@ class Stencil:
         for axis, w in enumerate(self.weights):
             at = axis - ndim
             inner = np.take(w, range(1, self.mask.shape[axis]), axis)
-            _upper(result, at)[...] -= inner * _lower(u, at)
-            _lower(result, at)[...] -= inner * _upper(u, at)
+            upper(result, at)[...] -= inner * lower(u, at)
+            lower(result, at)[...] -= inner * upper(u, at)
             if self.periodic[axis]:
                 first, last = (np.take(u, [end], at) for end in (0, -1))
                 seam = np.take(w, [0], axis)
@@ -172,15 +172,15 @@ class Stencil:
         """
         total = np.zeros(self.mask.shape)
         for axis, w in enumerate(self.weights):
-            below, above = _sides(self.mask, axis, self.periodic[axis])
+            below, above = sides(self.mask, axis, self.periodic[axis])
             prescribed = np.zeros(w.shape)
             if len(values):
                 prescribed += w * values[axis]
             outward = np.zeros(w.shape)
             if len(fluxes):
                 outward += np.where(w == 0, fluxes[axis], 0.0) / self.spacing[axis]
-            total += _upper(np.where(above, 0.0, prescribed + outward), axis)
-            total += _lower(np.where(below, 0.0, prescribed - outward), axis)
+            total += upper(np.where(above, 0.0, prescribed + outward), axis)
+            total += lower(np.where(below, 0.0, prescribed - outward), axis)
         return np.where(self.mask, total, 0.0)
 
     @cached_property
@@ -246,10 +246,10 @@ def _conditions(bc: str | Mapping[str, str | tuple[str, str]], ndim: int) -> tup
     return tuple(ends)
 
 
-def _conductances(mask: np.ndarray, a: np.ndarray, axis: int, ends: tuple[str, str], walls: str) -> np.ndarray:
+def conductances(mask: np.ndarray, a: np.ndarray, axis: int, ends: tuple[str, str], walls: str) -> np.ndarray:
     """Conductances of all faces along an axis, for cells of width 1."""
-    below, above = _sides(mask, axis, ends[0] == "periodic")
-    a_below, a_above = _sides(a, axis, ends[0] == "periodic")
+    below, above = sides(mask, axis, ends[0] == "periodic")
+    a_below, a_above = sides(a, axis, ends[0] == "periodic")
     series = 2 / (1 / np.where(below, a_below, 1.0) + 1 / np.where(above, a_above, 1.0))
     half = 2 * np.where(below, a_below, a_above)
     closed = np.full(mask.shape[axis] + 1, walls == "neumann")
@@ -260,18 +260,18 @@ def _conductances(mask: np.ndarray, a: np.ndarray, axis: int, ends: tuple[str, s
     return np.where(below & above, series, np.where((below ^ above) & ~closed, half, 0.0))
 
 
-def _sides(cells: np.ndarray, axis: int, periodic: bool) -> tuple[np.ndarray, np.ndarray]:
+def sides(cells: np.ndarray, axis: int, periodic: bool) -> tuple[np.ndarray, np.ndarray]:
     """Values of the cells below and above each face along an axis; zero outside the box."""
     width = [(int(k == axis),) * 2 for k in range(cells.ndim)]
     padded = np.pad(cells, width, mode="wrap" if periodic else "constant")
-    return _lower(padded, axis), _upper(padded, axis)
+    return lower(padded, axis), upper(padded, axis)
 
 
-def _lower(values: np.ndarray, axis: int) -> np.ndarray:
+def lower(values: np.ndarray, axis: int) -> np.ndarray:
     """All but the last along an axis, as a view."""
     return np.moveaxis(np.moveaxis(values, axis, 0)[:-1], 0, axis)
 
 
-def _upper(values: np.ndarray, axis: int) -> np.ndarray:
+def upper(values: np.ndarray, axis: int) -> np.ndarray:
     """All but the first along an axis, as a view."""
     return np.moveaxis(np.moveaxis(values, axis, 0)[1:], 0, axis)
