@@ -2,14 +2,15 @@
 
     python benchmarks/read_pairs.py [--well-python ENV/bin/python] [--short]
 
-The same fields are written contiguous, in chunks of a frame as they are, compressed with LZ4 and with gzip, as a
-Zarr 3 store, and in the layout of The Well. Beside ours, in turn and on the same random numbers: NumPy's `take`
-from an array in memory; h5py with a handle that stays open, on each of the four files; xarray with h5netcdf, lazy,
-its file kept open; zarr 3; and The Well's `WellDataset`. All make the same batches and must agree.
+The same fields are written contiguous, in chunks of a frame as they are, compressed with LZ4 and with gzip, as
+a Zarr 3 store, and in the layout of The Well. Beside ours, in turn and on the same random numbers: NumPy's
+`take` from an array in memory; h5py with a handle that stays open, on each of the four files; xarray with
+h5netcdf, lazy, its file kept open; zarr 3; and The Well's `WellDataset`. All make the same batches and must
+agree.
 
-`the_well` pins fsspec to a version that other packages here refuse, so `WellDataset` runs in an environment of
-its own, without grid and boundary in its answer, which makes it faster. `--well-python` names the Python of that
-environment; where there is none, it is made, by `python -m venv ENV` and `ENV/bin/pip install the_well`.
+`the_well` pins fsspec to a version that other packages here refuse, so `WellDataset` runs in an environment
+of its own, without grid and boundary in its answer, which makes it faster. `--well-python` names the Python
+of that environment; where there is none, it is made, by `python -m venv ENV` and `pip install the_well`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ import json, sys, time
 import torch
 from the_well.data import WellDataset
 torch.set_num_threads(1)
-data = WellDataset(path=sys.argv[1], n_steps_input=1, n_steps_output=1, return_grid=False, boundary_return_type=None)
+data = WellDataset(
+    path=sys.argv[1], n_steps_input=1, n_steps_output=1, return_grid=False, boundary_return_type=None
+)
 for line in sys.stdin:
     items = json.loads(line)
     begin = time.process_time()
@@ -230,6 +233,7 @@ class Well:
             raise SystemExit("WellDataset and ours disagree")
 
     def close(self) -> None:
+        """End it."""
         self._process.stdin.close()
         self._process.wait()
 
@@ -243,7 +247,8 @@ def rates(seconds: list[float], batches: list[list[int]]) -> list[float]:
 
 
 def publish(file: str, name: str, ours: list[float], theirs: list[float]) -> float:
-    claim = f"random (t, t+1) pairs {SIZE}^2 float32, batch {BATCH}, samples per CPU-second: {file} file vs {name}"
+    sizes = f"{SIZE}^2 float32, batch {BATCH}"
+    claim = f"random (t, t+1) pairs {sizes}, samples per CPU-second: {file} file vs {name}"
     packages = ["h5py", "hdf5plugin", "xarray", "h5netcdf", "zarr"]
     return report(claim, ours, theirs, threads=1, packages=packages, higher_is_better=True)
 
