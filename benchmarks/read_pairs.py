@@ -2,7 +2,7 @@
 
     python benchmarks/read_pairs.py [--well-python ENV/bin/python] [--short]
 
-The same fields are written contiguous, in chunks of a frame as they are, compressed with LZ4 and with gzip, as
+The same fields are written contiguous, in chunks of a frame as they are, with LZ4 and with gzip, as
 a Zarr 3 store, and in the layout of The Well. Beside ours, in turn and on the same random numbers: NumPy's
 `take` from an array in memory; h5py with a handle that stays open, on each of the four files; xarray with
 h5netcdf, lazy, its file kept open; zarr 3; and The Well's `WellDataset`. All make the same batches and must

@@ -127,7 +127,9 @@ class NeumannRandomField:
         fields = np.empty((len(indices), *grid.sizes))
         for field, index in zip(fields, indices):
             spectrum = np.zeros(grid.sizes)
-            spectrum[tuple(kept.T)] = amplitude * _generator(seed, index).standard_normal(len(modes))[resolved]
+            spectrum[tuple(kept.T)] = (
+                amplitude * _generator(seed, index).standard_normal(len(modes))[resolved]
+            )
             field[:] = scipy.fft.dctn(spectrum, type=1 if closed else 3)
         return fields
 

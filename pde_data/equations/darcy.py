@@ -62,7 +62,9 @@ class Darcy(Steady):
             raise ValueError(
                 f"coefficient={self.coefficient!r} is unknown: choose one of {', '.join(get_args(Law))}"
             )
-        self.require(positive=("high", "low", "tau", "sigma"), finite=("source", "alpha"), counts=("resolution",))
+        self.require(
+            positive=("high", "low", "tau", "sigma"), finite=("source", "alpha"), counts=("resolution",)
+        )
         if self.resolution < 4:
             raise ValueError(f"resolution={self.resolution} must be at least 4")
         if self.source == 0:

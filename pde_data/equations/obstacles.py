@@ -51,7 +51,10 @@ def random_mask(seed: int, index: int, count: int, grid: Grid) -> np.ndarray:
                 break
             radius *= 0.95
         placed.append((centre, reach))
-        offsets = [_nearest(x - o - c, grid, a) for a, (x, o, c) in enumerate(zip(grid.coordinates, grid.origin, centre))]
+        offsets = [
+            _nearest(x - o - c, grid, a)
+            for a, (x, o, c) in enumerate(zip(grid.coordinates, grid.origin, centre))
+        ]
         near = [np.flatnonzero(np.abs(d) < reach) for d in offsets]
         d = np.stack(np.meshgrid(*(d[i] for d, i in zip(offsets, near)), indexing="ij"), axis=-1)
         distance = np.linalg.norm(d, axis=-1)

@@ -61,7 +61,9 @@ class Poisson(Steady):
         if self.resolution < 4:
             raise ValueError(f"resolution={self.resolution} must be at least 4")
         if self.obstacles and self.dimensions == 1:
-            raise ValueError(f"obstacles={self.obstacles} would cut a line into pieces: use dimensions=2 or 3")
+            raise ValueError(
+                f"obstacles={self.obstacles} would cut a line into pieces: use dimensions=2 or 3"
+            )
         check_gaps(self.obstacles, self.grid)
 
     @property
@@ -72,7 +74,11 @@ class Poisson(Steady):
             "u": {"units": "1", "long_name": "potential", "symmetry": "scalar"},
         }
         if self.obstacles:
-            about["mask"] = {"units": "1", "long_name": "1 in the fluid, 0 in obstacles", "symmetry": "scalar"}
+            about["mask"] = {
+                "units": "1",
+                "long_name": "1 in the fluid, 0 in obstacles",
+                "symmetry": "scalar",
+            }
         return about
 
     @property

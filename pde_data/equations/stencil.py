@@ -74,7 +74,9 @@ class Stencil:
         if not 1 <= mask.ndim <= 3:
             raise ValueError(f"mask has shape {mask.shape}, expected one to three axes")
         if not mask.any():
-            raise ValueError(f"mask of shape {mask.shape} has no fluid cell (True): there is nothing to solve")
+            raise ValueError(
+                f"mask of shape {mask.shape} has no fluid cell (True): there is nothing to solve"
+            )
         a = np.ones(mask.shape) if coeff is None else np.asarray(coeff, dtype=np.float64)
         if a.shape != mask.shape:
             raise ValueError(f"coeff has shape {a.shape}, the mask {mask.shape}")

@@ -71,7 +71,9 @@ class Stokes(Steady):
         if self.resolution < 4:
             raise ValueError(f"resolution={self.resolution} must be at least 4")
         if self.setting == "periodic" and not self.obstacles:
-            raise ValueError("setting='periodic' without obstacles has nothing to balance the force: add some")
+            raise ValueError(
+                "setting='periodic' without obstacles has nothing to balance the force: add some"
+            )
         driver = "speed" if self.setting == "inflow" else "force"
         if getattr(self, driver) == 0:
             raise ValueError(f"{driver}=0 gives no flow in setting={self.setting!r}: choose another")

@@ -21,7 +21,13 @@ def smooth(n: int) -> float:
     x, y = np.meshgrid(*2 * [(np.arange(n) + 0.5) / n], indexing="ij")
     a = np.exp(np.sin(3 * x + 2 * y))
     slope = np.cos(3 * x + 2 * y)  # grad a = a (3, 2) slope
-    s, c, sy, cy, e = np.sin(np.pi * x), np.cos(np.pi * x), np.sin(2 * np.pi * y), np.cos(2 * np.pi * y), np.exp(x)
+    s, c, sy, cy, e = (
+        np.sin(np.pi * x),
+        np.cos(np.pi * x),
+        np.sin(2 * np.pi * y),
+        np.cos(2 * np.pi * y),
+        np.exp(x),
+    )
     u = s * sy * e
     ux, uy = (np.pi * c + s) * sy * e, 2 * np.pi * s * cy * e
     laplacian = (2 * np.pi * c + (1 - np.pi**2) * s) * sy * e - 4 * np.pi**2 * u
