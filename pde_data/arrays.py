@@ -150,7 +150,7 @@ class FileArray(FieldArray):
     @property
     def costly(self) -> bool:
         """See `FieldArray`."""
-        return self._mapped(0) is None
+        return not isinstance(self._mapped(0), np.ndarray)
 
     def _mapped(self, part: int) -> np.ndarray | MappedChunks | None:
         if part not in self._maps:
@@ -238,10 +238,11 @@ class _Handle:
 class _Handles:
     """The most recently used open files of this process; a forked child opens its own.
 
-    HDF5 keeps up to `cache` bytes of decompressed chunks for each open variable.
+    HDF5 keeps up to `cache` bytes of decompressed chunks for each open variable, and a megabyte or so for
+    each file: some 40 MB in all.
     """
 
-    limit = 32
+    limit = 16
     cache = 2**20
 
     def __init__(self) -> None:

@@ -53,26 +53,9 @@ class Row:
 
     def copy(self, record: slice | None, out: np.ndarray) -> None:
         """See `copy`."""
-        import h5py
-
-        shape = self._dataset.shape
-        first, count, step = 0, shape[1], 1
-        if record is not None:
-            first, stop, step = record.indices(shape[1])
-            count = len(range(first, stop, step))
-        target = out if out.flags.c_contiguous else np.empty(out.shape, out.dtype)
-        # What `Dataset.__getitem__` does, less its analysis of the key and the array that it makes.
-        space = self._dataset.id.get_space()
-        rest = shape[2:]
-        space.select_hyperslab(
-            (self._index, first, *(0 for _ in rest)), (1, count, *rest), (1, step, *(1 for _ in rest))
-        )
-        try:
-            self._dataset.id.read(h5py.h5s.create_simple((count, *rest)), space, target)
-        except OSError as error:
-            raise _damaged(self._dataset, self._index, error) from error
-        if target is not out:
-            out[...] = target
+        # Reading into `out` by `Dataset.id.read` saves a copy and takes longer: `Dataset.__getitem__` has a
+        # way of its own, which makes fewer objects.
+        out[...] = read(self._dataset, self._index if record is None else (self._index, record), self._index)
 
 
 def arranged(values: np.ndarray, axes: Sequence[int | None], shape: Sequence[int]) -> np.ndarray:
@@ -138,7 +121,7 @@ class MappedChunks:
 
     def __getitem__(self, sample: int) -> Any:
         offsets = self._offsets[sample]
-        return self.block(offsets) if offsets.ndim == 0 else _Frames(self, offsets.tolist())
+        return self.block(offsets) if offsets.ndim == 0 else _Frames(self, offsets)
 
     def block(self, offset: int) -> np.ndarray:
         """Read-only view of the chunk at an offset."""
@@ -149,7 +132,7 @@ class MappedChunks:
 class _Frames:
     """One sample of `MappedChunks`, a frame to a chunk."""
 
-    def __init__(self, source: MappedChunks, offsets: list[int]):
+    def __init__(self, source: MappedChunks, offsets: np.ndarray):
         self._source = source
         self._offsets = offsets
 
@@ -157,15 +140,17 @@ class _Frames:
         first, *rest = key if isinstance(key, tuple) else (key,)
         if isinstance(first, int | np.integer):
             return self._source.block(self._offsets[first])[tuple(rest)]
-        frames = [self._source.block(offset)[tuple(rest)] for offset in self._offsets[first]]
+        frames = [self._source.block(offset)[tuple(rest)] for offset in self._offsets[first].tolist()]
         return np.stack(frames) if frames else np.asarray(self)[key]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.stack([self._source.block(offset) for offset in self._offsets]).astype(dtype, copy=False)
+        frames = [self._source.block(offset) for offset in self._offsets.tolist()]
+        return np.stack(frames).astype(dtype, copy=False)
 
     def copy(self, record: slice | None, out: np.ndarray) -> None:
         """See `copy`."""
-        for target, offset in zip(out, self._offsets if record is None else self._offsets[record]):
+        offsets = self._offsets if record is None else self._offsets[record]
+        for target, offset in zip(out, offsets.tolist()):
             target[...] = self._source.block(offset)
 
 

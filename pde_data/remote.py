@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from pde_data.formats.shards import MANIFEST, read_manifest
@@ -26,7 +26,7 @@ _BLOCK = 2**24
 _STATE = ("ETag", "etag", "Last-Modified", "LastModified", "updated", "mtime")
 
 
-def is_address(path: Any) -> bool:
+def is_address(path: Any) -> TypeGuard[str]:
     """Whether this is text like `https://...`."""
     return isinstance(path, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
 

@@ -66,7 +66,7 @@ def test_what_is_there_is_kept_by_the_command_and_joined(workers, alone, tmp_pat
     pde_data.generate("navier_stokes", folder, dask=workers.scheduler_address, **SMALL)
     assert digests(folder) == alone
     assert times.items() <= {path.name: path.stat().st_mtime_ns for path in folder.glob("*.h5")}.items()
-    words = "--samples 10 --resolution 16 --t-end 2 --records 2 --shard-size 1"
+    words = "--samples 2 --resolution 8 --t-end 1 --records 1 --shard-size 1"
     for name, where in (("a.h5", f"--dask {workers.scheduler_address}"), ("b.h5", "--processes 1")):
         assert main(f"generate navier-stokes {tmp_path / name} {words} {where}".split()) == 0
     assert sha256(tmp_path / "a.h5") == sha256(tmp_path / "b.h5")

@@ -50,13 +50,12 @@ def test_processes_share_each_batch_of_one_order(make, batch_size, processes):
                 assert set(sum(shares, [])) == set(batch)
 
 
-@pytest.mark.parametrize("make", [lambda: numbered(20), mixture], ids=["one grid", "two grids"])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("make", "workers"), [(lambda: numbered(20), 0), (mixture, 0), (mixture, 1)])
 def test_k_batches_and_the_rest_are_the_whole_for_every_rank(make, workers):
     for rank in range(2):
         options = {"shuffle": True, "seed": 1, "rank": rank, "processes": 2, "num_workers": workers}
         whole = passes(make().loader(3, **options), 3)
-        for stop in (0, 1, 4, len(whole[1])):
+        for stop in (4,) if workers else (0, 1, 4, len(whole[1])):
             loader = make().loader(3, **options)
             begun = passes(loader)
             if stop:

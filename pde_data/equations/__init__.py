@@ -3,15 +3,21 @@
 from pde_data.equations.advection import Advection
 from pde_data.equations.base import Equation, Evolution, Steady
 from pde_data.equations.burgers import Burgers
+from pde_data.equations.darcy import Darcy
 from pde_data.equations.navier_stokes import NavierStokes
+from pde_data.equations.poisson import Poisson
 from pde_data.equations.simulate import simulate
+from pde_data.equations.stokes import Stokes
 
 EQUATIONS: dict[str, type[Equation]] = {
     equation.name: equation
     for equation in (
         Advection,
         Burgers,
+        Darcy,
         NavierStokes,
+        Poisson,
+        Stokes,
     )
 }
 
