@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pde_data.formats.recognition import Verdict
 from pde_data.storage import DatasetError, Schema, Variable
 
 if TYPE_CHECKING:
@@ -23,15 +24,16 @@ if TYPE_CHECKING:
 _LONG_NAMES = {"x": "input field", "y": "solution field"}
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Path) -> Verdict:
     """Whether the file is a zip archive as `torch.save` writes it."""
-    if not zipfile.is_zipfile(path):
-        return False
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return Verdict(False, "no zip archive")
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("data.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return False
+            found = any(name.endswith("data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        return Verdict(False, f"a damaged zip archive ({error})")
+    return Verdict(found, f"zip archive {'with' if found else 'without'} a data.pkl")
 
 
 def read(path: Path) -> Schema:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pde_data.arrays import FileArray
 from pde_data.formats import native
+from pde_data.formats.recognition import Verdict
 from pde_data.storage import DatasetError, Schema, Variable, read_json
 
 MANIFEST = "manifest.json"
@@ -16,9 +17,10 @@ _KEYS = {"request": dict, "shard_count": int, "shards": list}
 _SHARD_KEYS = {"file": str, "first": int, "sha256": str}
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Path) -> Verdict:
     """Whether this is a folder with a manifest."""
-    return (path / MANIFEST).is_file()
+    found = (path / MANIFEST).is_file()
+    return Verdict(found, f"folder with {MANIFEST}" if found else f"no folder with {MANIFEST}")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
