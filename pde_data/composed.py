@@ -11,6 +11,7 @@ import numpy as np
 
 from pde_data.arrays import FieldArray, FileArray, MemoryArray
 from pde_data.raw import RawArray
+from pde_data.zarr_array import ZarrArray
 
 
 @final
@@ -95,7 +96,7 @@ def channel(source: FieldArray, index: int, axis: int) -> FieldArray:
 def reordered(source: FieldArray, axes: Sequence[int]) -> FieldArray:
     """An array with its axes in another order, `axes[0]` being that of the samples.
 
-    Any order is lazy for an array of a single file or in memory; another one keeps its samples.
+    Lazy where the samples stay the first axis, and for arrays of a single file, which know how to do it.
     """
     shape = [source.shape[axis] for axis in axes]
     if list(axes) == sorted(axes):
@@ -108,6 +109,9 @@ def reordered(source: FieldArray, axes: Sequence[int]) -> FieldArray:
     if isinstance(source, FileArray) and len(source.paths) == 1:
         order = [source.axes[axis] for axis in axes]
         return FileArray(source.paths, source.name, shape[:1], shape[1:], source.dtype, order)
+    if isinstance(source, ZarrArray):
+        order = [source.axes[axis] for axis in axes]
+        return ZarrArray(source.root, source.name, shape, source.dtype, order)
     if isinstance(source, DerivedArray) and source.elementwise:
         inner = reordered(source.sources[0], axes)
         return DerivedArray([inner], source.function, shape[1:], source.dtype, elementwise=True)

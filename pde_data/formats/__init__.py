@@ -24,6 +24,7 @@ from pde_data.formats import (
     pdebench,
     shards,
     the_well,
+    zarr_store,
 )
 from pde_data.formats.recognition import Verdict, hdf5_layout
 from pde_data.storage import DatasetError, Schema, Variable, write
@@ -62,6 +63,8 @@ FORMATS = (
     Format("CFDBench folder", cfdbench.recognises, cfdbench.read),
     Format("Poseidon netCDF", netcdf.recognises_poseidon, netcdf.read_poseidon),
     Format("netCDF-4 of the CF conventions", netcdf.recognises, netcdf.read, generic=True),
+    Format("PDEArena Zarr (shallow water)", zarr_store.recognises_pdearena, zarr_store.read_pdearena),
+    Format("Zarr v2 or v3 folder", zarr_store.recognises, zarr_store.read, generic=True),
     Format("classic netCDF-3", netcdf.recognises_classic, netcdf.read_classic),
 )
 

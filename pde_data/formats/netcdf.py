@@ -67,7 +67,9 @@ def read_classic(path: Path) -> Schema:
     from scipy.io import netcdf_file
 
     try:
-        with netcdf_file(path, "r", mmap=True, maskandscale=False) as file:
+        with path.open("rb") as stream:
+            # Of a stream that is ours to close: one that SciPy opens stays open when the header is damaged.
+            file = netcdf_file(stream, "r", mmap=True, maskandscale=False)
             variables = {name: _classic_variable(path, file.variables[name]) for name in file.variables}
             attributes = {key: _text(value) for key, value in file._attributes.items()}
     except DatasetError:

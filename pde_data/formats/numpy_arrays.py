@@ -117,9 +117,7 @@ def read_kolmogorov(path: Path) -> Schema:
     return Schema(
         {
             **sample_numbers(count),
-            "time": Variable(
-                ("time",), time, {"units": "1", "long_name": "time as a fraction of the window"}
-            ),
+            "time": time,
             **coordinate_variables(Grid(tuple(space), lengths=2 * math.pi)),
             "vorticity": Variable(
                 ("sample", "time", "x", "y"), values, {"units": "1", "long_name": "vorticity"}
