@@ -108,7 +108,7 @@ def reordered(source: FieldArray, axes: Sequence[int]) -> FieldArray:
         return RawArray(source.path, shape, source.dtype, source.offset, strides)
     if isinstance(source, FileArray) and len(source.paths) == 1:
         order = [source.axes[axis] for axis in axes]
-        return FileArray(source.paths, source.name, shape[:1], shape[1:], source.dtype, order)
+        return FileArray(source.paths, source.names, shape[:1], shape[1:], source.dtype, order, source.fixed)
     if isinstance(source, ZarrArray):
         order = [source.axes[axis] for axis in axes]
         return ZarrArray(source.root, source.name, shape, source.dtype, order)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pde_data.composed import channel
-from pde_data.formats.cf import sample_numbers
+from pde_data.formats import axes
 from pde_data.formats.numpy_arrays import header, mapped
 from pde_data.formats.recognition import Verdict
 from pde_data.grids import Grid
@@ -55,7 +55,7 @@ def read(path: Path) -> Schema:
     plain = {key: value for key, value in info.items() if isinstance(value, str | int | float)}
     return Schema(
         {
-            **sample_numbers(count),
+            **axes.samples(count),
             "time": Variable(("time",), np.arange(frames) * (step or 1.0), time),
             **coordinate_variables(Grid(tuple(space), lengths=extent or 1.0)),
             **fields,

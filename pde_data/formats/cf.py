@@ -19,6 +19,7 @@ import numpy as np
 
 from pde_data.arrays import FieldArray
 from pde_data.composed import DerivedArray, SingleArray, reordered
+from pde_data.formats import axes as coordinates
 from pde_data.storage import DatasetError, Schema, Variable
 
 _PACKING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned")
@@ -73,13 +74,8 @@ def assemble(variables: Mapping[str, Variable], attributes: Mapping[str, Any], w
         variable = _turned(variable, turned)
         result |= _real_parts(name, variable)
     if fields and "sample" not in result:
-        result = {**sample_numbers(1), **result}
+        result = {**coordinates.samples(1), **result}
     return Schema(result, attributes)
-
-
-def sample_numbers(count: int) -> dict[str, Variable]:
-    """Coordinate of samples that have no names: their numbers."""
-    return {"sample": Variable(("sample",), np.arange(count), {"long_name": "sample number"})}
 
 
 @final

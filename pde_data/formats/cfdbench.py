@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pde_data.composed import JoinedArray, SingleArray, reordered
-from pde_data.formats.cf import sample_numbers
+from pde_data.formats import axes
 from pde_data.formats.numpy_arrays import Header, header, mapped
 from pde_data.formats.recognition import Verdict
 from pde_data.grids import Grid
@@ -70,7 +70,7 @@ def read(path: Path) -> Schema:
     subsets = dict.fromkeys(case.parent.name for case in cases)
     return Schema(
         {
-            **sample_numbers(len(cases)),
+            **axes.samples(len(cases)),
             "time": Variable(
                 ("time",), np.arange(float(frames)), {"units": "1", "long_name": "record number"}
             ),

@@ -23,8 +23,7 @@ import numpy as np
 
 from pde_data.arrays import FieldArray
 from pde_data.composed import DerivedArray, reordered
-from pde_data.formats import matlab
-from pde_data.formats.cf import sample_numbers
+from pde_data.formats import axes, matlab
 from pde_data.formats.recognition import Verdict
 from pde_data.grids import Grid
 from pde_data.sources import coordinate_variables
@@ -81,7 +80,7 @@ def read(path: Path) -> Schema:
         if arrays[name].shape == shape
     }
     return Schema(
-        {**sample_numbers(shape[0]), **coordinate_variables(grid, space), **fields},
+        {**axes.samples(shape[0]), **coordinate_variables(grid, space), **fields},
         {**attributes, "inputs": roles[0], "targets": roles[1]},
     )
 
@@ -122,7 +121,7 @@ def _vorticity(path: Path, arrays: Mapping[str, FieldArray], attributes: dict[st
         attributes |= {"viscosity": float(named[1]), "viscosity_from": "file name"}
     return Schema(
         {
-            **sample_numbers(count),
+            **axes.samples(count),
             "time": Variable(("time",), times, time),
             **coordinate_variables(grid, ("x", "y")),
             "vorticity": Variable(("sample", "time", "x", "y"), u, described),

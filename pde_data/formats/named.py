@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from pde_data.arrays import FieldArray
-from pde_data.formats.cf import assemble, sample_numbers
+from pde_data.formats import axes
+from pde_data.formats.cf import assemble
 from pde_data.storage import DatasetError, Schema, Variable
 
 _COORDINATES = {
@@ -52,7 +53,7 @@ def describe(arrays: Mapping[str, FieldArray], where: str, attributes: Mapping[s
             rest[name] = array
     samples = {v.values.shape[v.dims.index("sample")] for v in variables.values() if "sample" in v.dims}
     if len(samples) == 1:
-        variables = {**sample_numbers(*samples), **variables}
+        variables = {**axes.samples(*samples), **variables}
     for name, array in rest.items():
         values = np.asarray(array[:]).reshape(-1)
         dim = "sample" if {len(values)} == samples else f"{name}_0"

@@ -26,14 +26,14 @@ _FIRST = {"sample": 0, "time": 1}  # the place of these axes, whatever it is in 
 
 
 def recognises(path: Path) -> Verdict:
-    """Whether this is HDF5 with the attribute `schema` that we write."""
+    """Whether this is HDF5 with the attribute `schema` that we write and a dimension `sample`."""
     layout = hdf5_layout(path)
     if layout is None:
         return Verdict(False, "no HDF5 file")
     schema = layout.attributes.get("schema")
-    return Verdict(
-        str(schema).startswith("pde_data "), f"attribute schema is {schema!r}, expected 'pde_data 1'"
-    )
+    ours = str(schema).startswith("pde_data ") and "sample" in layout.scales
+    scales = ", ".join(sorted(layout.scales)) or "none"
+    return Verdict(ours, f"schema is {schema!r}, expected 'pde_data 1'; dimensions {scales}")
 
 
 def read(path: Path) -> Schema:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from pde_data.arrays import FileArray
-from pde_data.composed import channel
-from pde_data.formats import native
-from pde_data.formats.cf import assemble, sample_numbers
+from pde_data.formats import axes, native
+from pde_data.formats.cf import assemble
+from pde_data.formats.hdf5 import lazily
 from pde_data.formats.recognition import Verdict, hdf5_layout
 from pde_data.grids import Grid
 from pde_data.raw import RawArray
@@ -99,21 +99,17 @@ def read_poseidon(path: Path) -> Schema:
         item = file[name]
         if item.dtype.kind != "f":
             raise DatasetError(f"{path}: {name!r} has type {item.dtype}, expected floating-point numbers")
-        stored = FileArray([path], name, item.shape[:1], item.shape[1:], item.dtype)
+        count, frames, channels, *space = item.shape
+        parts = [lazily(path, item, (0, 1, 3, 4), {2: part}) for part in range(channels)]
         attributes = native.attributes_of(file)
-    count, frames, channels, *space = stored.shape
     time = {"units": "1", "long_name": "time"}
     fields = {
-        part: Variable(
-            ("sample", "time", "x", "y"),
-            channel(stored, c, 2),
-            {"units": "1", "long_name": _LONG_NAMES[part]},
-        )
-        for c, part in enumerate(_CHANNELS[:channels])
+        name: Variable(("sample", "time", "x", "y"), part, {"units": "1", "long_name": _LONG_NAMES[name]})
+        for name, part in zip(_CHANNELS, parts)
     }
     return Schema(
         {
-            **sample_numbers(count),
+            **axes.samples(count),
             "time": Variable(("time",), np.linspace(0.0, 1.0, frames), time),
             **coordinate_variables(Grid(tuple(space))),
             **fields,

@@ -19,8 +19,7 @@ from typing import IO, final
 import numpy as np
 
 from pde_data.arrays import FieldArray, MemoryArray
-from pde_data.formats import named
-from pde_data.formats.cf import sample_numbers
+from pde_data.formats import axes, named
 from pde_data.formats.recognition import Verdict, once_per_file
 from pde_data.grids import Grid
 from pde_data.raw import RawArray, contiguous
@@ -116,7 +115,7 @@ def read_kolmogorov(path: Path) -> Schema:
     )
     return Schema(
         {
-            **sample_numbers(count),
+            **axes.samples(count),
             "time": time,
             **coordinate_variables(Grid(tuple(space), lengths=2 * math.pi)),
             "vorticity": Variable(

@@ -9,9 +9,9 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar, final
 
+from pde_data.formats.hdf5 import is_hdf5
 from pde_data.safety import safe_open
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ROOT_ITEMS = 200  # of a root with more, the first ones tell the format
 
 Result = TypeVar("Result")
@@ -75,21 +75,6 @@ def hdf5_layout(path: Path) -> Layout | None:
         return None
     with safe_open(path) as file:
         return _layout(file)
-
-
-def is_hdf5(path: Path) -> bool:
-    """Whether the signature of HDF5 stands at byte 0, or after a user block of 512, 1024, 2048, ... bytes."""
-    if not path.is_file():
-        return False
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        for start in (0, *(512 << shift for shift in range(12))):
-            if start + len(SIGNATURE) > size:
-                return False
-            file.seek(start)
-            if file.read(len(SIGNATURE)) == SIGNATURE:
-                return True
-    return False
 
 
 def _layout(file: Any) -> Layout:
