@@ -1,4 +1,4 @@
-"""Arrays made of other arrays, lazily: joined, changed on the way, or a lone one as the only sample."""
+"""Arrays made of other arrays, lazily: joined, changed on the way, their axes in another order."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ class JoinedArray(FieldArray):
         part = bisect.bisect_right(self._starts, index) - 1
         return self.parts[part].sample(index - self._starts[part])
 
+    @property
+    def costly(self) -> bool:
+        """See `FieldArray`."""
+        return any(part.costly for part in self.parts)
+
 
 @final
 class DerivedArray(FieldArray):
@@ -57,34 +62,10 @@ class DerivedArray(FieldArray):
         """See `FieldArray`."""
         return self.function(*(np.asarray(source.sample(index)) for source in self.sources))
 
-
-@final
-class SingleArray(FieldArray):
-    """An array without a sample axis as the only sample of a set."""
-
-    def __init__(self, source: FieldArray):
-        self.source = source
-        self.shape = (1, *source.shape)
-        self.dtype = source.dtype
-
-    def sample(self, index: int) -> Any:
+    @property
+    def costly(self) -> bool:
         """See `FieldArray`."""
-        values = self.source.rows
-        return _Whole(self.source) if values is None else values
-
-
-@final
-class _Whole:
-    """A whole array, read when sliced."""
-
-    def __init__(self, source: FieldArray):
-        self._source = source
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        return self._source[key]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self._source[:], dtype)
+        return True
 
 
 def channel(source: FieldArray, index: int, axis: int) -> FieldArray:
@@ -118,6 +99,23 @@ def reordered(source: FieldArray, axes: Sequence[int]) -> FieldArray:
     if axes[0] == 0:
         return DerivedArray([source], _Transpose([axis - 1 for axis in axes[1:]]), shape[1:], source.dtype)
     return MemoryArray(np.ascontiguousarray(source[:].transpose(axes)))
+
+
+def alone(source: FieldArray) -> FieldArray:
+    """An array without a sample axis as the only sample of a set."""
+    shape = (1, *source.shape)
+    if isinstance(source, RawArray):
+        strides = (source.dtype.itemsize, *source.strides)
+        return RawArray(source.path, shape, source.dtype, source.offset, strides)
+    if isinstance(source, FileArray) and len(source.paths) == 1:
+        axes = (None, *source.axes)
+        return FileArray(source.paths, source.names, [1], source.shape, source.dtype, axes, source.fixed)
+    if isinstance(source, ZarrArray):
+        return ZarrArray(source.root, source.name, shape, source.dtype, (None, *source.axes))
+    if isinstance(source, DerivedArray) and source.elementwise:
+        inner = alone(source.sources[0])
+        return DerivedArray([inner], source.function, source.shape, source.dtype, elementwise=True)
+    return MemoryArray(source[:][None])
 
 
 # Named, since lambdas do not pickle.

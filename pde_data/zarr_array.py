@@ -18,11 +18,17 @@ from pde_data.storage import DatasetError
 class ZarrArray(FieldArray):
     """An array of a Zarr group, read a sample at a time; pickles hold the path.
 
-    `axes` are the axes of the store in the order of this array.
+    `axes` are the axes of the store in the order of this array; `None` in front says that all of the array is
+    one sample.
     """
 
     def __init__(
-        self, root: Path, name: str, shape: Sequence[int], dtype: Any, axes: Sequence[int] | None = None
+        self,
+        root: Path,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any,
+        axes: Sequence[int | None] | None = None,
     ):
         self.root = root
         self.name = name
@@ -32,16 +38,24 @@ class ZarrArray(FieldArray):
 
     def sample(self, index: int) -> np.ndarray:
         """See `FieldArray`."""
-        at, *inner = self.axes
+        at, *rest = self.axes
+        inner = [axis for axis in rest if axis is not None]
+        place = slice(None) if at is None else (slice(None),) * at + (index,)
         try:
             array = _open(self.root, os.getpid())[self.name]
-            values = np.asarray(array[(slice(None),) * at + (index,)])
+            values = np.asarray(array[place])
         except Exception as error:  # each codec has exceptions of its own
             raise DatasetError(
                 f"{self.root}: {self.name!r} cannot be read at {index} ({type(error).__name__}: {error}); a "
                 "chunk is damaged, write or download the folder again"
             ) from error
-        return values.transpose([axis - (axis > at) for axis in inner])
+        order = sorted(inner)
+        return values.transpose([order.index(axis) for axis in inner])
+
+    @property
+    def costly(self) -> bool:
+        """See `FieldArray`."""
+        return True
 
 
 @lru_cache(maxsize=8)

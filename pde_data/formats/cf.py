@@ -18,7 +18,7 @@ from typing import Any, final
 import numpy as np
 
 from pde_data.arrays import FieldArray
-from pde_data.composed import DerivedArray, SingleArray, reordered
+from pde_data.composed import DerivedArray, alone, reordered
 from pde_data.formats import axes as coordinates
 from pde_data.storage import DatasetError, Schema, Variable
 
@@ -210,7 +210,7 @@ def _is_numeric(dtype: np.dtype) -> bool:
     return dtype.kind in "fiubc" or dtype.names is not None
 
 
-def _ordered(variable: Variable, roles: Mapping[str, str | None], alone: bool) -> Variable:
+def _ordered(variable: Variable, roles: Mapping[str, str | None], lone: bool) -> Variable:
     space = [roles.get(dim) for dim in variable.dims if dim not in ("sample", "time")]
     known = all(role in _ORDER for role in space)
 
@@ -224,11 +224,11 @@ def _ordered(variable: Variable, roles: Mapping[str, str | None], alone: bool) -
     values = variable.values
     if isinstance(values, FieldArray):
         values = reordered(values, axes)
-        values = SingleArray(values) if alone else values
+        values = alone(values) if lone else values
     else:
         values = np.asarray(values).transpose(axes)
-        values = values[None] if alone else values
-    return replace(variable, dims=("sample", *dims) if alone else dims, values=values)
+        values = values[None] if lone else values
+    return replace(variable, dims=("sample", *dims) if lone else dims, values=values)
 
 
 def _turned(variable: Variable, turned: set[str]) -> Variable:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pde_data.composed import JoinedArray, SingleArray, reordered
+from pde_data.composed import JoinedArray, alone, reordered
 from pde_data.formats import axes
 from pde_data.formats.numpy_arrays import Header, header, mapped
 from pde_data.formats.recognition import Verdict
@@ -60,7 +60,7 @@ def read(path: Path) -> Schema:
         name: Variable(
             ("sample", "time", "x", "y"),
             reordered(
-                JoinedArray([SingleArray(mapped(case / f"{name}.npy", h)) for case, h in zip(cases, found)]),
+                JoinedArray([alone(mapped(case / f"{name}.npy", h)) for case, h in zip(cases, found)]),
                 (0, 1, 3, 2),
             ),
             {"units": "m s-1", "long_name": _LONG_NAMES[name]},

@@ -102,6 +102,11 @@ class _Verified(FieldArray):
         return self.source.sample(index)
 
     @property
+    def costly(self) -> bool:
+        """See `FieldArray`."""
+        return self.source.costly
+
+    @property
     def rows(self) -> np.ndarray | None:
         """See `FieldArray`."""
         values = self.source.rows
