@@ -50,9 +50,11 @@ def safe_open(path: str | os.PathLike, chunk_cache: int = 2**20) -> Any:
             _CHECKED[identity] = None
             while len(_CHECKED) > _REMEMBERED:
                 _CHECKED.popitem(last=False)
-    except BaseException:
+    except BaseException as error:
         file.close()
-        raise
+        if isinstance(error, DatasetError) or not isinstance(error, Exception):
+            raise
+        raise DatasetError(f"{path} is damaged ({error}); download or write it again") from error
     return file
 
 

@@ -87,6 +87,31 @@ def read(path: str | os.PathLike) -> Schema:
         raise DatasetError(f"there is no file or folder {path}{here}")
     if path.is_file() and path.stat().st_size == 0:
         raise DatasetError(f"{path} is empty (0 bytes); write or download it again")
+    try:
+        schema = _read(path)
+        _check_sizes(schema, path)
+    except DatasetError:
+        raise
+    except Exception as error:  # what a damaged file ends in depends on the byte that is wrong
+        raise DatasetError(
+            f"{path} is damaged ({type(error).__name__}: {error}); download or write it again"
+        ) from error
+    return schema
+
+
+def _check_sizes(schema: Schema, path: Path) -> None:
+    sizes: dict[str, int] = {}
+    for name, variable in schema.variables.items():
+        shape = variable.values.shape
+        known = {dim: sizes.setdefault(dim, size) for dim, size in zip(variable.dims, shape)}
+        if len(shape) != len(variable.dims) or tuple(known[dim] for dim in variable.dims) != shape:
+            raise DatasetError(
+                f"{path}: variable {name!r} has shape {shape} over {variable.dims}, where the others have "
+                f"{known}; the file is damaged"
+            )
+
+
+def _read(path: Path) -> Schema:
     verdicts = [(row, row.recognises(path)) for row in FORMATS]
     found = [(row, verdict) for row, verdict in verdicts if verdict]
     found = [(row, verdict) for row, verdict in found if not row.generic] or found

@@ -80,6 +80,7 @@ def read(path: Path) -> Schema:
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
+    _check_sums(path)
     try:
         # Never anything but tensors: a full unpickling runs whatever code the file names.
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -107,6 +108,20 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
                 f"{path}: {key!r} has shape {tuple(tensor.shape)}, expected (sample, [channel,] *space)"
             )
     return {key: content[key].detach() for key in ("x", "y")}
+
+
+def _check_sums(path: Path) -> None:
+    """Compare each part of the archive with its CRC-32, which torch does not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # zipfile and zlib have exceptions of their own
+        raise DatasetError(f"{path} is damaged ({error}); download it again") from error
+    if damaged is not None:
+        raise DatasetError(
+            f"{path} is damaged: the checksum of {damaged!r} differs; download it again, or write it again with "
+            "torch.save, where it was written without checksums"
+        )
 
 
 def _squeeze(tensor: torch.Tensor) -> torch.Tensor:
