@@ -89,7 +89,7 @@ def read(path: str | os.PathLike) -> Schema:
         raise DatasetError(f"{path} is empty (0 bytes); write or download it again")
     try:
         schema = _read(path)
-        _check_sizes(schema, path)
+        _check(schema, path)
     except DatasetError:
         raise
     except Exception as error:  # what a damaged file ends in depends on the byte that is wrong
@@ -99,7 +99,8 @@ def read(path: str | os.PathLike) -> Schema:
     return schema
 
 
-def _check_sizes(schema: Schema, path: Path) -> None:
+def _check(schema: Schema, path: Path) -> None:
+    """Raise `DatasetError` for sizes that contradict each other and coordinates that are no numbers."""
     sizes: dict[str, int] = {}
     for name, variable in schema.variables.items():
         shape = variable.values.shape
@@ -108,6 +109,13 @@ def _check_sizes(schema: Schema, path: Path) -> None:
             raise DatasetError(
                 f"{path}: variable {name!r} has shape {shape} over {variable.dims}, where the others have "
                 f"{known}; the file is damaged"
+            )
+    for name in set(sizes) & set(schema.variables) - {"sample"}:
+        values, dims = schema.variables[name].values, schema.variables[name].dims
+        if dims != (name,) or values.dtype.kind not in "fiub":
+            raise DatasetError(
+                f"{path}: coordinate {name!r} has type {values.dtype} over {dims}, expected real numbers "
+                f"over {name!r} alone"
             )
 
 

@@ -119,8 +119,8 @@ def _check_sums(path: Path) -> None:
         raise DatasetError(f"{path} is damaged ({error}); download it again") from error
     if damaged is not None:
         raise DatasetError(
-            f"{path} is damaged: the checksum of {damaged!r} differs; download it again, or write it again with "
-            "torch.save, where it was written without checksums"
+            f"{path} is damaged: the checksum of {damaged!r} differs; download it again, or write it again "
+            "with torch.save, where it was written without checksums"
         )
 
 
