@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pde_data.storage import DatasetError
+from pde_data.vetting import vet
 
 # A file of 266 kB can declare 4 GiB, and one of a few kB 40 PB; reading such a variable ends in MemoryError.
 MAX_RATIO = 2000  # declared bytes for each stored byte: beyond what compression does to real fields
@@ -39,21 +40,28 @@ def safe_open(path: str | os.PathLike, chunk_cache: int = 2**20) -> Any:
         raise DatasetError(f"{path} is a folder, expected an HDF5 file")
     if path.stat().st_size == 0:
         raise DatasetError(f"{path} is empty (0 bytes); write or download it again")
+    if _identity(path.stat()) not in _CHECKED:
+        vet(path)
     try:
         file = h5py.File(path, "r", rdcc_nbytes=chunk_cache)
     except OSError as error:
         raise DatasetError(_unreadable(path, str(error))) from error
     try:
-        status = os.fstat(file.id.get_vfd_handle())
-        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        identity = _identity(os.fstat(file.id.get_vfd_handle()))
         if identity not in _CHECKED and _check_links(file, path):
             _CHECKED[identity] = None
             while len(_CHECKED) > _REMEMBERED:
                 _CHECKED.popitem(last=False)
-    except BaseException:
+    except BaseException as error:
         file.close()
-        raise
+        if isinstance(error, DatasetError) or not isinstance(error, Exception):
+            raise
+        raise DatasetError(f"{path} is damaged ({error}); download or write it again") from error
     return file
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _check_links(file: Any, path: Path) -> bool:

@@ -1,7 +1,6 @@
 """Files: round trips, bytes, and what is refused."""
 
 import os
-import sys
 
 import h5py
 import numpy as np
@@ -14,7 +13,6 @@ from hypothesis.extra import numpy as arrays
 import pde_data
 from pde_data import DatasetError
 from pde_data.formats import native
-from pde_data.safety import safe_open
 from pde_data.storage import Schema, Variable, replacing, sha256, write
 
 
@@ -132,87 +130,6 @@ def test_sizes_that_contradict_each_other(good):
         pde_data.open(path)
 
 
-# What is refused, each with its words.
-
-
-def external_link(file, folder):
-    file["other"] = h5py.ExternalLink("/etc/passwd", "/")
-
-
-def external_storage(file, folder):
-    file.create_dataset("raw", (10,), "u1", external=[("/etc/passwd", 0, 10)])
-
-
-def dangling_link(file, folder):
-    file["gone"] = h5py.SoftLink("/nothing/here")
-
-
-def looping_link(file, folder):
-    file["a"] = h5py.SoftLink("/b")
-    file["b"] = h5py.SoftLink("/a")
-
-
-def virtual_missing(file, folder):
-    layout = h5py.VirtualLayout((4, 2), "f4")
-    layout[:] = h5py.VirtualSource("absent.h5", "u", (4, 2))
-    file.create_virtual_dataset("v", layout)
-
-
-def virtual_outside(file, folder):
-    layout = h5py.VirtualLayout((4, 2), "f4")
-    layout[:] = h5py.VirtualSource("../../outside.h5", "u", (4, 2))
-    file.create_virtual_dataset("v", layout)
-
-
-def declared_huge(file, folder):
-    file.create_dataset("huge", (2**20, 2**20), "f4", chunks=(1024, 1024), compression="gzip")
-
-
-def virtual_huge(file, folder):
-    with h5py.File(folder / "source.h5", "w") as source:
-        source["u"] = np.zeros((4, 2), np.float32)
-    layout = h5py.VirtualLayout((2**20, 2**20), "f4")
-    layout[:4, :2] = h5py.VirtualSource("source.h5", "u", (4, 2))
-    file.create_virtual_dataset("v", layout)
-
-
-def text_field(file, folder):
-    text = file.create_dataset("words", (4, 6), h5py.string_dtype())
-    text.dims[0].attach_scale(file["sample"])
-    text.dims[1].attach_scale(file["x"])
-
-
-def packed(file, folder):
-    file["u"].attrs["scale_factor"] = 0.1
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (external_link, "'other' is an external link to '/etc/passwd'"),
-        (external_storage, "'/raw' keeps its bytes in another file .*/etc/passwd"),
-        (dangling_link, "'gone' is a link that leads nowhere"),
-        (looping_link, "'a' is a link that leads nowhere or in a circle"),
-        (virtual_missing, "takes its values from 'absent.h5', which is missing"),
-        (virtual_outside, "'../../outside.h5', outside of"),
-        (declared_huge, "declares 4,398,046,511,104 bytes but only 0 are stored"),
-        (
-            virtual_huge,
-            r"virtual variable '/v' declares 4,398,046,511,104 bytes but its sources have only \d,",
-        ),
-        (text_field, "'words' has type object, expected real numbers"),
-        (packed, "'u' is packed"),
-    ],
-)
-def test_broken_and_hostile_files(good, damage, words):
-    path, _ = good
-    with h5py.File(path, "r+") as file:
-        damage(file, path.parent)
-    for reader in (pde_data.open, pde_data.FieldDataset):
-        with pytest.raises(DatasetError, match=words):
-            reader(path)
-
-
 def test_virtual_data_beside_the_file_is_read(good):
     path, values = good
     layout = h5py.VirtualLayout((4, 3, 6, 5), "f4")
@@ -224,78 +141,6 @@ def test_virtual_data_beside_the_file_is_read(good):
         for axis, dim in enumerate(("sample", "time", "x", "y")):
             target.dims[axis].attach_scale(file[dim])
     np.testing.assert_array_equal(pde_data.open(joined).v.values, values)
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_file_that_takes_the_place_of_another_is_checked_too(good, packed):
-    path, values = good
-    secret = path.with_name("secret.h5")
-    with h5py.File(secret, "w") as file:
-        file["u"] = values
-    if packed:
-        encoding = {"u": {"chunksizes": (1, 1, 6, 5), "zlib": True}}
-        pde_data.open(path).load().to_netcdf(path, engine="h5netcdf", encoding=encoding)
-    pairs = pde_data.FieldDataset(path)
-    if packed:
-        pairs.gather([0])  # from now on through a handle, which is opened anew for a new file
-    path.unlink()
-    with h5py.File(path, "w") as file:
-        file["u"] = h5py.ExternalLink("secret.h5", "u")
-    with pytest.raises(DatasetError, match="'u' is an external link to 'secret.h5'"):
-        pairs.gather([2])
-    for other in (values[:2], values.astype(np.float64)):
-        path.unlink()
-        with h5py.File(path, "w") as file:
-            file.create_dataset("u", data=other, compression="gzip" if packed else None)
-        with pytest.raises(
-            DatasetError, match=r"has changed: it held 'u' of shape \(4, 3, 6, 5\) and type float32"
-        ):
-            pairs.gather([2])
-    path.unlink()
-    with pytest.raises(DatasetError, match="there is no file|cannot open"):
-        pairs.gather([2])
-
-
-def test_a_filter_that_is_not_there(good, monkeypatch):
-    path, values = good
-    with h5py.File(path, "r+") as file:
-        file.create_dataset("packed", data=values, chunks=values.shape, compression="gzip")
-    monkeypatch.setitem(
-        sys.modules, "hdf5plugin", None
-    )  # imported now, it would find its filters there already
-    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda code: code != h5py.h5z.FILTER_DEFLATE)
-    with pytest.raises(DatasetError, match="filter 1 .*pip install hdf5plugin"):
-        pde_data.open(path)
-
-
-def test_truncated_empty_junk_missing_folder(good, tmp_path):
-    path, _ = good
-    whole = path.read_bytes()
-    cases = {
-        "cut.h5": (whole[: len(whole) // 2], "is truncated: its end is missing"),
-        "empty.h5": (b"", r"is empty \(0 bytes\)"),
-        "junk.h5": (os.urandom(4096), "is in no format that is known here:(.|\n)*neuraloperator .pt"),
-    }
-    for name, (content, words) in cases.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(DatasetError, match=words):
-            pde_data.open(tmp_path / name)
-    with pytest.raises(DatasetError, match=r"there is no file or folder .*absent.h5; .* holds .*good.h5"):
-        pde_data.open(tmp_path / "absent.h5")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(DatasetError, match="in no format that is known"):
-        pde_data.open(tmp_path / "folder")
-    with pytest.raises(DatasetError, match="not an HDF5 file"), safe_open(tmp_path / "junk.h5"):
-        pass
-
-
-def test_hdf5_of_another_layout_says_what_it_holds(tmp_path):
-    with h5py.File(tmp_path / "foreign.h5", "w") as file:
-        file["tensor"] = np.zeros((3, 4, 5), np.float32)
-    with pytest.raises(
-        DatasetError, match=r"no variable over a dimension named 'sample'.*tensor \(3, 4, 5\).*from_arrays"
-    ):
-        pde_data.open(tmp_path / "foreign.h5")
 
 
 def test_big_endian_and_chunked_and_double_are_read_right(good, tmp_path):

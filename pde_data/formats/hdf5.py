@@ -17,11 +17,18 @@ _MOST_IN_MEMORY = 2**28  # bytes of a coordinate or parameter, which are read at
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether the file begins as HDF5 does."""
+    """Whether the signature of HDF5 stands at byte 0, or after a user block of 512, 1024, 2048, ... bytes."""
     if not path.is_file():
         return False
+    size = path.stat().st_size
     with path.open("rb") as file:
-        return file.read(8) == SIGNATURE
+        for start in (0, *(512 << shift for shift in range(12))):
+            if start + len(SIGNATURE) > size:
+                return False
+            file.seek(start)
+            if file.read(len(SIGNATURE)) == SIGNATURE:
+                return True
+    return False
 
 
 def texts(value: Any) -> list[str]:

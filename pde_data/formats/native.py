@@ -1,4 +1,4 @@
-"""netCDF-4 files: ours, and any other HDF5 file with dimension scales and a `sample` dimension."""
+"""Our own files: netCDF-4 with a `sample` dimension. Those of others go through `pde_data.formats.netcdf`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from pde_data.arrays import FileArray
+from pde_data.formats.recognition import Verdict, hdf5_layout
 from pde_data.safety import safe_open
 from pde_data.storage import NO_COORDINATE, DatasetError, Schema, Variable
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Written by the netCDF layer for itself.
 _INTERNAL = {
     "CLASS",
@@ -25,18 +25,21 @@ _INTERNAL = {
 _FIRST = {"sample": 0, "time": 1}  # the place of these axes, whatever it is in the file
 
 
-def recognises(path: Path) -> bool:
-    """Whether the file begins as HDF5 does."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(8) == SIGNATURE
+def recognises(path: Path) -> Verdict:
+    """Whether this is HDF5 with the attribute `schema` that we write and a dimension `sample`."""
+    layout = hdf5_layout(path)
+    if layout is None:
+        return Verdict(False, "no HDF5 file")
+    schema = layout.attributes.get("schema")
+    ours = str(schema).startswith("pde_data ") and "sample" in layout.scales
+    scales = ", ".join(sorted(layout.scales)) or "none"
+    return Verdict(ours, f"schema is {schema!r}, expected 'pde_data 1'; dimensions {scales}")
 
 
 def read(path: Path) -> Schema:
     """Describe the file; variables over `sample` and more stay on disk."""
     with safe_open(path) as file:
-        variables = {name: _variable(path, name, item) for name, item in file.items() if _is_variable(item)}
+        variables = {name: _variable(path, name, item) for name, item in file.items() if is_variable(item)}
         schema = Schema(variables, attributes_of(file))
     for name, variable in variables.items():
         for dim, size in zip(variable.dims, variable.values.shape):
@@ -54,7 +57,8 @@ def read(path: Path) -> Schema:
     return schema
 
 
-def _is_variable(item: Any) -> bool:
+def is_variable(item: Any) -> bool:
+    """Whether this is a variable of netCDF-4."""
     # A dimension without coordinates is a scale of zeros, marked by its name.
     name = np.bytes_(item.attrs.get("NAME", b""))
     return hasattr(item, "dims") and not name.startswith(NO_COORDINATE.encode())
@@ -62,7 +66,7 @@ def _is_variable(item: Any) -> bool:
 
 def _variable(path: Path, name: str, dataset: Any) -> Variable:
     where = f"{path}: variable {name!r}"
-    dims = _dims(name, dataset)
+    dims = axis_names(name, dataset)
     attributes = attributes_of(dataset)
     if "scale_factor" in attributes or "add_offset" in attributes:
         raise DatasetError(f"{where} is packed (scale_factor, add_offset); unpack it with xarray first")
@@ -83,7 +87,8 @@ def _variable(path: Path, name: str, dataset: Any) -> Variable:
     )
 
 
-def _dims(name: str, dataset: Any) -> tuple[str, ...]:
+def axis_names(name: str, dataset: Any) -> tuple[str, ...]:
+    """Names of the dimensions of a variable."""
     if dataset.is_scale and len(dataset.shape) == 1:
         return (name,)
     return tuple(

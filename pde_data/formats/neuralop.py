@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pde_data.formats.recognition import Verdict
 from pde_data.storage import DatasetError, Schema, Variable
 
 if TYPE_CHECKING:
@@ -23,15 +24,16 @@ if TYPE_CHECKING:
 _LONG_NAMES = {"x": "input field", "y": "solution field"}
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Path) -> Verdict:
     """Whether the file is a zip archive as `torch.save` writes it."""
-    if not zipfile.is_zipfile(path):
-        return False
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return Verdict(False, "no zip archive")
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("data.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return False
+            found = any(name.endswith("data.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        return Verdict(False, f"a damaged zip archive ({error})")
+    return Verdict(found, f"zip archive {'with' if found else 'without'} a data.pkl")
 
 
 def read(path: Path) -> Schema:
@@ -78,6 +80,7 @@ def read(path: Path) -> Schema:
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
+    _check_sums(path)
     try:
         # Never anything but tensors: a full unpickling runs whatever code the file names.
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -105,6 +108,20 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
                 f"{path}: {key!r} has shape {tuple(tensor.shape)}, expected (sample, [channel,] *space)"
             )
     return {key: content[key].detach() for key in ("x", "y")}
+
+
+def _check_sums(path: Path) -> None:
+    """Compare each part of the archive with its CRC-32, which torch does not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # zipfile and zlib have exceptions of their own
+        raise DatasetError(f"{path} is damaged ({error}); download it again") from error
+    if damaged is not None:
+        raise DatasetError(
+            f"{path} is damaged: the checksum of {damaged!r} differs; download it again, or write it again "
+            "with torch.save, where it was written without checksums"
+        )
 
 
 def _squeeze(tensor: torch.Tensor) -> torch.Tensor:

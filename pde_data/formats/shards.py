@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
-from pde_data.arrays import FileArray
+from pde_data.arrays import FieldArray, FileArray
 from pde_data.formats import native
-from pde_data.storage import DatasetError, Schema, Variable, read_json
+from pde_data.formats.recognition import Verdict
+from pde_data.storage import DatasetError, Schema, Variable, read_json, sha256
 
 MANIFEST = "manifest.json"
 _KEYS = {"request": dict, "shard_count": int, "shards": list}
 _SHARD_KEYS = {"file": str, "first": int, "sha256": str}
 
 
-def recognises(path: Path) -> bool:
+def recognises(path: Path) -> Verdict:
     """Whether this is a folder with a manifest."""
-    return (path / MANIFEST).is_file()
+    found = (path / MANIFEST).is_file()
+    return Verdict(found, f"folder with {MANIFEST}" if found else f"no folder with {MANIFEST}")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -50,13 +54,70 @@ def read(path: Path) -> Schema:
             "again, it makes only those that are missing"
         )
     parts = [native.read(file) for file in files]
+    checksums = _Checksums(files, [shard["sha256"] for shard in manifest["shards"]])
+    variables = parts[0].variables
     return Schema(
-        {name: _join(name, variable, files, parts) for name, variable in parts[0].variables.items()},
+        {name: _join(name, variable, files, parts, checksums) for name, variable in variables.items()},
         parts[0].attributes,
     )
 
 
-def _join(name: str, first: Variable, files: list[Path], parts: list[Schema]) -> Variable:
+@final
+class _Checksums:
+    """SHA-256 of the shards as the manifest has them, compared with each file once in a process."""
+
+    def __init__(self, files: list[Path], digests: list[str]):
+        self._files = files
+        self._digests = digests
+        self._sound: set[int] = set()
+
+    def verify(self, part: int) -> None:
+        if part not in self._sound:
+            file = self._files[part]
+            if not file.is_file() or sha256(file) != self._digests[part]:
+                raise DatasetError(
+                    f"{file} is not what {MANIFEST} recorded (SHA-256 differs): it was damaged or changed; "
+                    "delete it and run the same generate command again, which makes only what is missing"
+                )
+            self._sound.add(part)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_sound": set()}
+
+
+@final
+class _Verified(FieldArray):
+    """Values of shards, each of which is compared with its checksum before its first value is given out."""
+
+    def __init__(self, source: FieldArray, counts: list[int], checksums: _Checksums):
+        self.source = source
+        self.shape = source.shape
+        self.dtype = source.dtype
+        self._starts = [0, *itertools.accumulate(counts)]
+        self._checksums = checksums
+
+    def sample(self, index: int) -> Any:
+        """See `FieldArray`."""
+        self._checksums.verify(bisect.bisect_right(self._starts, index) - 1)
+        return self.source.sample(index)
+
+    @property
+    def costly(self) -> bool:
+        """See `FieldArray`."""
+        return self.source.costly
+
+    @property
+    def rows(self) -> np.ndarray | None:
+        """See `FieldArray`."""
+        values = self.source.rows
+        for part in range(len(self._starts) - 1 if values is not None else 0):
+            self._checksums.verify(part)
+        return values
+
+
+def _join(
+    name: str, first: Variable, files: list[Path], parts: list[Schema], checksums: _Checksums
+) -> Variable:
     for file, part in zip(files, parts):
         same = name in part.variables and part.variables[name].dims == first.dims
         inner = slice(1 if first.dims[:1] == ("sample",) else 0, None)
@@ -72,7 +133,8 @@ def _join(name: str, first: Variable, files: list[Path], parts: list[Schema]) ->
     if isinstance(first.values, FileArray):
         counts = [len(value) for value in values]
         array = first.values
-        joined = FileArray(files, name, counts, array.shape[1:], array.dtype, array.axes)
+        plain = FileArray(files, name, counts, array.shape[1:], array.dtype, array.axes)
+        joined = _Verified(plain, counts, checksums)
     else:
         joined = np.concatenate(values)
     return Variable(first.dims, joined, first.attributes)
