@@ -26,7 +26,7 @@ class FieldArray(ABC):
 
     @abstractmethod
     def sample(self, index: int) -> Any:
-        """Values of one sample, as an ndarray or something that slices into one (see `chunks.copy`)."""
+        """Values of one sample, as an ndarray or something that slices into one."""
 
     @property
     def rows(self) -> np.ndarray | None:
@@ -250,9 +250,10 @@ class _Handles:
 
     def get(self, path: Path) -> _Handle:
         try:
-            status = path.stat()
+            name = str(path)  # compares faster than a Path
+            status = os.stat(name)
             # A file put in its place is another file.
-            key = (os.getpid(), path, status.st_ino, status.st_mtime_ns)
+            key = (os.getpid(), name, status.st_ino, status.st_mtime_ns)
             if key not in self._handles:
                 self._handles[key] = _Handle(safe_open(path, self.cache))
         except OSError as error:

@@ -12,14 +12,6 @@ import numpy as np
 from pde_data.storage import DatasetError
 
 
-def copy(values: Any, record: slice | None, out: np.ndarray) -> None:
-    """Copy what `FieldArray.sample` gave, or `record` of its first axis, into `out`."""
-    if isinstance(values, Row | _Frames):
-        values.copy(record, out)
-    else:
-        out[...] = np.asarray(values) if record is None else values[record]
-
-
 def read(dataset: Any, key: Any, sample: int) -> np.ndarray:
     """Values of an open HDF5 variable; `DatasetError` where a checksum or a compressed chunk is wrong."""
     try:
@@ -50,12 +42,6 @@ class Row:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(read(self._dataset, self._index, self._index), dtype)
-
-    def copy(self, record: slice | None, out: np.ndarray) -> None:
-        """See `copy`."""
-        # Reading into `out` by `Dataset.id.read` saves a copy and takes longer: `Dataset.__getitem__` has a
-        # way of its own, which makes fewer objects.
-        out[...] = read(self._dataset, self._index if record is None else (self._index, record), self._index)
 
 
 def arranged(values: np.ndarray, axes: Sequence[int | None], shape: Sequence[int]) -> np.ndarray:
@@ -146,12 +132,6 @@ class _Frames:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         frames = [self._source.block(offset) for offset in self._offsets.tolist()]
         return np.stack(frames).astype(dtype, copy=False)
-
-    def copy(self, record: slice | None, out: np.ndarray) -> None:
-        """See `copy`."""
-        offsets = self._offsets if record is None else self._offsets[record]
-        for target, offset in zip(out, offsets.tolist()):
-            target[...] = self._source.block(offset)
 
 
 def map_chunks(path: str | os.PathLike, dataset: Any) -> MappedChunks | None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pde_data import chunks, loading, sources
+from pde_data import loading, sources
 from pde_data.arrays import FieldArray, MemoryArray, check_finite
 from pde_data.grids import Grid
 from pde_data.resident import Resident
@@ -228,9 +228,7 @@ class FieldDataset(Dataset):
             self._check(samples)
         same = self.time_dependent and self.input_names == self.target_names
         if same and self._resident is None and self._arrays[self.input_names[0]].costly:
-            frames = self._read(self.input_names, numbers, starts, self.window + self.horizon)
-            x, y = frames.split((self.in_channels, self.out_channels), dim=1 if self._points is None else 2)
-            return x.contiguous(), y.contiguous()
+            return self._read_together(numbers, starts)
         x = self._read(self.input_names, numbers, starts, self.window)
         y = self._read(
             self.target_names, numbers, starts + self.window * self.stride * self.time_dependent, self.horizon
@@ -304,9 +302,25 @@ class FieldDataset(Dataset):
             batch = torch.empty(len(numbers), frames * len(names), *self.grid.sizes)
             out = batch.numpy().reshape(len(numbers), frames, len(names), *self.grid.sizes)
             self._fill(out, [self._arrays[name] for name in names], self.samples[numbers], starts, stride)
-        if self._points is not None:
-            return batch.flatten(2)[:, :, self._points].transpose(1, 2).contiguous()
-        return batch
+        return self._at_points(batch)
+
+    def _read_together(self, numbers: np.ndarray, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets that are frames of the same variables, in one read for each item."""
+        arrays = [self._arrays[name] for name in self.input_names]
+        x, y = (torch.empty(len(numbers), c, *self.grid.sizes) for c in (self.in_channels, self.out_channels))
+        past, future = (side.unflatten(1, (-1, len(arrays))).numpy() for side in (x, y))
+        span = (self.window + self.horizon - 1) * self.stride + 1
+        for item, (sample, start) in enumerate(zip(self.samples[numbers].tolist(), starts.tolist())):
+            for channel, array in enumerate(arrays):
+                frames = array.sample(sample)[start : start + span : self.stride]
+                past[item, :, channel] = frames[: self.window]
+                future[item, :, channel] = frames[self.window :]
+        return self._at_points(x), self._at_points(y)
+
+    def _at_points(self, batch: torch.Tensor) -> torch.Tensor:
+        if self._points is None:
+            return batch
+        return batch.flatten(2)[:, :, self._points].transpose(1, 2).contiguous()
 
     def _fill(
         self,
@@ -328,10 +342,8 @@ class FieldDataset(Dataset):
         for item, (sample, start) in enumerate(zip(samples.tolist(), starts.tolist())):
             record = slice(start, start + (frames - 1) * stride + 1, stride)
             for channel, array in enumerate(arrays):
-                if self.time_dependent:
-                    chunks.copy(array.sample(sample), record, out[item, :, channel])
-                else:
-                    chunks.copy(array.sample(sample), None, out[item, 0, channel])
+                values = array.sample(sample)
+                out[item, :, channel] = values[record] if self.time_dependent else values
 
     def _check(self, samples: np.ndarray) -> None:
         """Look for NaN and infinity in samples that are read for the first time."""
