@@ -29,7 +29,7 @@ SMALL = {
     "n_modes=(16, 16)": "n_modes=(4, 4)",
     "epochs=5": "epochs=1",
     "--samples 250 --t-end 20 --records 20": "--samples 12 --t-end 2 --records 2 --resolution 16",
-    "--epochs 20": "--epochs 1 --rollout-steps 1 --options hidden_channels=4 n_layers=1",
+    "--epochs 20": "--epochs 1 --rollout-steps 1 --options n_modes=[8,8] hidden_channels=4 n_layers=1",
     "--epochs 40": "--epochs 2",
 }
 
