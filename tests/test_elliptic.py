@@ -148,6 +148,7 @@ def test_high_contrast_is_solved():
     [
         Darcy(resolution=24),
         Darcy(resolution=96),
+        Darcy(resolution=53),  # a prime number: solved by multigrid
         Darcy(resolution=64, coefficient="log_normal"),
         Poisson(resolution=24),
         Poisson(resolution=96, obstacles=5, boundary="neumann"),

@@ -16,8 +16,10 @@ from pde_data.random_fields import NeumannRandomField
 
 Law = Literal["two_phase", "log_normal"]
 
-# Above this contrast multigrid is cheaper than fast transforms: benchmarks/generate_darcy.py.
-_CONTRAST = 40.0
+# Above this contrast, or for sizes with such a prime factor, multigrid is cheaper than fast transforms:
+# benchmarks/generate_darcy.py.
+_CONTRAST = 100.0
+_FACTOR = 50
 
 
 @final
@@ -109,7 +111,8 @@ class Darcy(Steady):
         u, residuals = np.empty(a.shape), np.empty(len(a))
         for i, one in enumerate(a):
             stencil = _stencil(one, self.grid.with_sizes(one.shape))
-            fast = FastPoisson.of(stencil) if one.max() <= _CONTRAST * one.min() else None
+            quick = one.max() <= _CONTRAST * one.min() and max(map(_largest_factor, one.shape)) <= _FACTOR
+            fast = FastPoisson.of(stencil) if quick else None
             u[i], residuals[i] = solve(stencil, np.full(one.shape, self.source), fast)
             if progress is not None:
                 progress(1)
@@ -137,3 +140,14 @@ class Darcy(Steady):
 
 def _stencil(a: np.ndarray, grid: Grid) -> Stencil:
     return Stencil.poisson(np.ones(a.shape, bool), a, spacing=grid.spacing)
+
+
+def _largest_factor(n: int) -> int:
+    """Largest prime factor."""
+    p = 2
+    while p * p <= n:
+        if n % p:
+            p += 1
+        else:
+            n //= p
+    return n
