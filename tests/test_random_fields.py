@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import fft, stats
 
 from pde_data.grids import Grid, resample
-from pde_data.random_fields import GaussianRandomField
+from pde_data.random_fields import GaussianRandomField, NeumannRandomField
 
 
 @pytest.mark.parametrize("sizes", [(24, 24), (15, 22), (21,), (8, 10, 9)])
@@ -75,9 +75,49 @@ def test_fields_are_stationary_with_mean_zero():
     assert variance.mean() == pytest.approx(resolved.sum(), rel=0.05)
 
 
+@pytest.mark.parametrize("location", ["cell", "node"])
+@pytest.mark.parametrize("sizes", [(9,), (7, 10), (4, 5, 3)])
+def test_the_bounded_field_is_its_sum_of_cosines_on_every_grid(sizes, location):
+    """One function: its modes are read from cells, and summed at the points of any grid."""
+    field, lengths = NeumannRandomField(tau=2.0, alpha=1.5), (1.0, 2.0, 0.5)[: len(sizes)]
+    cells = Grid(sizes, lengths, periodic=False, location="cell")
+    modes = fft.dctn(field.sample(3, [8], cells)[0], norm="ortho")
+    larger = tuple(2 * n + 1 for n in sizes)
+    finer = fft.dctn(field.sample(3, [8], cells.with_sizes(larger))[0], norm="ortho")
+    ratio = np.sqrt(np.prod(larger) / np.prod(sizes))
+    np.testing.assert_allclose(finer[tuple(map(slice, sizes))], ratio * modes, atol=1e-13)
+
+    grid = Grid(sizes, lengths, periodic=False, location=location)
+    total = modes / np.sqrt(np.prod(sizes))
+    for axis, (x, n, length) in enumerate(zip(grid.coordinates, sizes, lengths)):
+        k = np.arange(n)
+        waves = np.where(k > 0, np.sqrt(2), 1) * np.cos(np.pi * np.outer(x / length, k))
+        total = np.moveaxis(np.tensordot(waves, total, axes=(1, axis)), 0, axis)
+    np.testing.assert_allclose(field.sample(3, [8], grid)[0], total, atol=1e-13)
+
+
+def test_the_bounded_field_has_the_law_of_the_fno_paper():
+    """Normalised cosines have independent coefficients of deviation sigma (pi^2 k^2 + tau^2)^(-alpha/2)."""
+    draws, n, lengths = 1000, (6, 5), (1.0, 2.0)
+    grid = Grid(n, lengths, periodic=False, location="cell")
+    values = NeumannRandomField(tau=3.0, alpha=2.0).sample(0, range(draws), grid)
+    modes = fft.dctn(values, axes=(1, 2), norm="ortho") * np.sqrt(2.0 / np.prod(n))
+    assert np.abs(modes[:, 0, 0]).max() < 1e-14
+    k = np.indices(n)
+    deviation = 3.0 * ((np.pi * k[0]) ** 2 + (np.pi * k[1] / 2) ** 2 + 9) ** -1.0
+    normal = (modes / deviation).reshape(draws, -1)[:, 1:]
+    assert stats.kstest(normal.ravel(), "norm").pvalue > 1e-3
+    p = stats.chi2.cdf((normal**2).sum(0), draws)
+    assert np.all(np.minimum(p, 1 - p) > 1e-3 / normal.shape[1])
+    assert abs(np.corrcoef(normal.T)[np.triu_indices(normal.shape[1], 1)]).max() < 0.15
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (lambda: NeumannRandomField(tau=-1.0), "must not be negative"),
+        (lambda: NeumannRandomField(sigma=0.0), "must be positive"),
+        (lambda: NeumannRandomField().sample(0, [0], Grid((4, 4))), "bounded box"),
         (lambda: GaussianRandomField(tau=-1.0), "must not be negative"),
         (lambda: GaussianRandomField(sigma=0.0), "must be positive"),
         (lambda: GaussianRandomField().sample(0, [0], Grid((4, 4), periodic=False)), "periodic box"),

@@ -16,8 +16,10 @@ from pde_data.random_fields import NeumannRandomField
 
 Law = Literal["two_phase", "log_normal"]
 
-# Above this contrast multigrid is cheaper than fast transforms: benchmarks/generate_darcy.py.
-_CONTRAST = 40.0
+# Above this contrast, or for sizes with such a prime factor, multigrid is cheaper than fast transforms:
+# benchmarks/generate_darcy.py.
+_CONTRAST = 100.0
+_FACTOR = 50
 
 
 @final
@@ -102,20 +104,27 @@ class Darcy(Steady):
         a = np.where(g >= 0, self.high, self.low) if self.coefficient == "two_phase" else np.exp(g)
         return a.astype(np.float32)
 
+    def solve(
+        self, a: np.ndarray, progress: Callable[[int], None] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pressures of given permeabilities ``(sample, nx, ny)``, float64, and their relative residuals."""
+        u, residuals = np.empty(a.shape), np.empty(len(a))
+        for i, one in enumerate(a):
+            stencil = _stencil(one, self.grid.with_sizes(one.shape))
+            quick = one.max() <= _CONTRAST * one.min() and max(map(_largest_factor, one.shape)) <= _FACTOR
+            fast = FastPoisson.of(stencil) if quick else None
+            u[i], residuals[i] = solve(stencil, np.full(one.shape, self.source), fast)
+            if progress is not None:
+                progress(1)
+        return u, residuals
+
     def generate(
         self, seed: int, indices: Sequence[int], progress: Callable[[int], None] | None = None
     ) -> dict[str, Any]:
         """See :meth:`Equation.generate`; ``diagnostics`` is the relative residual before rounding."""
         a = self.permeability(seed, indices, self.grid)
-        u, residuals = np.empty_like(a), np.empty(len(a))
-        rhs = np.full(self.grid.sizes, self.source)
-        for i, one in enumerate(a):
-            stencil = _stencil(one, self.grid)
-            fast = FastPoisson.of(stencil) if one.max() <= _CONTRAST * one.min() else None
-            u[i], residuals[i] = solve(stencil, rhs, fast)
-            if progress is not None:
-                progress(1)
-        return {"a": a, "u": u, "parameters": {}, "diagnostics": {"residual": residuals}}
+        u, residuals = self.solve(a, progress)
+        return {"a": a, "u": u.astype(np.float32), "parameters": {}, "diagnostics": {"residual": residuals}}
 
     def residual(self, fields: Mapping[str, np.ndarray], grid: Grid) -> np.ndarray:
         """See :meth:`Steady.residual`, in the dual norm of the constant-coefficient operator.
@@ -131,3 +140,14 @@ class Darcy(Steady):
 
 def _stencil(a: np.ndarray, grid: Grid) -> Stencil:
     return Stencil.poisson(np.ones(a.shape, bool), a, spacing=grid.spacing)
+
+
+def _largest_factor(n: int) -> int:
+    """Largest prime factor."""
+    p = 2
+    while p * p <= n:
+        if n % p:
+            p += 1
+        else:
+            n //= p
+    return n

@@ -67,7 +67,7 @@ class FastPoisson:
         x *= self._inverse
         for axis, (_, inverse, kind, _) in enumerate(self._transforms):
             x = inverse(x, kind, axis=axis - ndim, overwrite_x=True)
-        return x
+        return np.asarray(x)
 
     def norm(self, values: np.ndarray) -> np.ndarray:
         r"""$\sqrt{r^\top L^{-1} r}$ of fields ``(..., *sizes)``: the norm dual to the energy of $L$.
@@ -103,14 +103,14 @@ def solve(stencil: Stencil, rhs: np.ndarray, fast: FastPoisson | None) -> tuple[
             field[mask] = r.ravel()
             return fast(field)[mask]
 
-        preconditioner = LinearOperator(matrix.shape, matvec=restricted, dtype=np.float64)
+        preconditioner = LinearOperator(matrix.shape, restricted, dtype=np.float64)  # pyright: ignore
     x, _ = cg(matrix, b, rtol=TOLERANCE, atol=0.0, M=preconditioner, maxiter=_ITERATIONS)
     size = np.linalg.norm(b)
     residual = float(np.linalg.norm(b - matrix @ x) / size) if size else 0.0
     if not residual <= _FAILED:
         raise SolverError(
-            f"conjugate gradients on a grid of {mask.shape} stopped at a relative residual of {residual:.1e}; "
-            "use a coefficient of less contrast"
+            f"conjugate gradients on a grid of {mask.shape} stopped at a relative residual of "
+            f"{residual:.1e}; use a coefficient of less contrast"
         )
     solution = np.zeros(mask.shape)
     solution[mask] = stencil.project(x)

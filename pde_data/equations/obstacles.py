@@ -24,17 +24,17 @@ def check_gaps(count: int, grid: Grid) -> None:
     if diagonal > gap:
         need = math.ceil(max(grid.sizes) * diagonal / gap)
         raise ValueError(
-            f"obstacles={count} leave gaps of {gap:.3g}, less than the diagonal {diagonal:.3g} of a cell: the "
-            f"smallest resolution that would do is {need}"
+            f"obstacles={count} leave gaps of {gap:.3g}, less than the diagonal {diagonal:.3g} of a cell: "
+            f"the smallest resolution that would do is {need}"
         )
 
 
 def random_mask(seed: int, index: int, count: int, grid: Grid) -> np.ndarray:
     r"""``(*grid.sizes)``, bool: True outside ``count`` obstacles, whose shapes do not depend on the grid.
 
-    The radius of an obstacle in direction $d$ is $r\,(1 + \frac{1}{4}\overline{\cos(w_m\cdot d+\varphi_m)})$, a mean
-    over three random waves. Obstacles are placed one after another at random, smaller where they would come
-    closer than the gap to another or to a wall; together they cover about a tenth of a square.
+    The radius of an obstacle in direction $d$ is $r\,(1 + \frac14\overline{\cos(w_m\cdot d+\varphi_m)})$, a
+    mean over three random waves. Obstacles are placed one after another at random, smaller where they would
+    come closer than the gap to another or to a wall; together they cover about a tenth of a square.
     """
     # A stream of its own beside that of the sample's random field.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(index), 1)))

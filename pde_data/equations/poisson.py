@@ -25,11 +25,11 @@ _LAW = NeumannRandomField(tau=7.0, alpha=2.5)
 class Poisson(Steady):
     r"""Potential $u$ with $-\Delta u = f$ in the unit box.
 
-    On its faces $u = 0$ (``dirichlet``) or $\partial u/\partial n = 0$ (``neumann``), or the first at $x=0$ and the
-    second elsewhere (``mixed``). With ``obstacles`` each sample has so many irregular ones of its own, with
-    $\partial u/\partial n = 0$ around them; ``mask`` is then 1 in the fluid and 0 in obstacles, where all fields
-    are 0. The source is ``NeumannRandomField(tau=7, alpha=2.5)``; where there is no Dirichlet face, source
-    and solution have mean zero.
+    On its faces $u = 0$ (``dirichlet``) or $\partial u/\partial n = 0$ (``neumann``), or the first at $x=0$
+    and the second elsewhere (``mixed``). With ``obstacles`` each sample has so many irregular ones of its
+    own, with $\partial u/\partial n = 0$ around them; ``mask`` is then 1 in the fluid and 0 in obstacles,
+    where all fields are 0. The source is ``NeumannRandomField(tau=7, alpha=2.5)``; where there is no
+    Dirichlet face, source and solution have mean zero.
 
     Finite volumes (:class:`Stencil`), of second order without obstacles and of first order beside their
     stepped outlines.
@@ -99,7 +99,7 @@ class Poisson(Steady):
             "inputs": "source mask" if self.obstacles else "source",
             "targets": "u",
             "boundary_conditions": walls + ("; du/dn = 0 on obstacles" if self.obstacles else ""),
-            "source_law": f"Gaussian random field, no flux at the boundary, tau={_LAW.tau}, alpha={_LAW.alpha}",
+            "source_law": f"Gaussian random field of cosines, tau={_LAW.tau}, alpha={_LAW.alpha}",
             "seed_scheme": "numpy.random.SeedSequence(seed, spawn_key=(sample,)), one draw per cosine mode; "
             "spawn_key=(sample, 1) for obstacles",
             "discretisation": "finite volumes, faces of the box half a cell from the outermost centres",
@@ -143,8 +143,7 @@ class Poisson(Steady):
         return fast.norm(np.stack(missing)) / fast.norm(fields["source"])
 
     def _stencil(self, mask: np.ndarray, grid: Grid) -> Stencil:
-        bc: Any = {"mixed": {"x": ("dirichlet", "neumann"), "y": "neumann", "z": "neumann"}}
-        conditions = bc.get(self.boundary, self.boundary)
-        if isinstance(conditions, dict):
-            conditions = {axis: conditions[axis] for axis in "xyz"[: grid.ndim]}
-        return Stencil.poisson(mask, spacing=grid.spacing, bc=conditions)
+        ends: dict[str, str | tuple[str, str]] = dict.fromkeys("xyz"[: grid.ndim], self.boundary)
+        if self.boundary == "mixed":
+            ends = {**dict.fromkeys(ends, "neumann"), "x": ("dirichlet", "neumann")}
+        return Stencil.poisson(mask, spacing=grid.spacing, bc=ends)

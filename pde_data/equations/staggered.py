@@ -1,4 +1,4 @@
-"""Steady creeping flow on a staggered grid: velocities at the faces of the cells, pressure in their centres."""
+"""Steady creeping flow on a staggered grid: velocities at the faces of cells, pressure in their centres."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pde_data.equations.stencil import Stencil, conductances, lower, sides, uppe
 from pde_data.integrate import SolverError
 
 _PENALTY = 100.0  # in units of the viscosity: fewer rounds when larger, more rounding error
+_POROUS = 1e-3  # in units of drag times the square of the box: about 1 / wavenumber^2 inside an obstacle
 _DIVERGENCE = 1e-12  # target, relative to the largest velocity over the spacing
-_ROUNDS = 500
+_ROUNDS = 100
 
 
 @final
@@ -44,6 +45,9 @@ class StaggeredStokes:
     ):
         self.mask, self.spacing, self.ends, self.viscosity = mask, tuple(spacing), tuple(ends), viscosity
         drag = np.zeros(mask.shape) if drag is None else drag
+        extent = min(n * h for n, h in zip(mask.shape, spacing))
+        # The inverse of what the pressure equation has for eigenvalues, where viscosity or where drag rules.
+        self._penalty = _PENALTY * (viscosity + _POROUS * extent**2 * drag[mask])
         self._free = [self._free_faces(axis) for axis in range(mask.ndim)]
         self._volumes = [np.ones(free.shape) for free in self._free]
         if ends[0][1] == "outflow":
@@ -69,8 +73,9 @@ class StaggeredStokes:
         ``forces`` are $f$ at the faces of each axis; ``inflow`` is the velocity through the lower end of the
         first one. Without outflow the pressure has mean zero.
 
-        The augmented Lagrangian method (Fortin and Glowinski, 1983): one sparse factorisation of the momentum equation with a penalty on the divergence, which rounds of updates of the pressure
-        then remove. Raises ``SolverError`` if they do not.
+        The augmented Lagrangian method (Fortin and Glowinski, 1983): one sparse factorisation of
+        the momentum equation with a penalty on the divergence, which updates of the pressure then remove.
+        Raises ``SolverError`` if they do not.
         """
         from scipy.sparse.linalg import splu
 
@@ -84,14 +89,14 @@ class StaggeredStokes:
         b = np.concatenate(parts)
         target = -self.divergence(known)[self.mask]
 
-        d, penalty = self._divergence, _PENALTY * self.viscosity
+        d, penalty = self._divergence, self._penalty
         factors = splu(
-            (self._momentum + penalty * (d.T @ d)).tocsc(),
+            (self._momentum + d.T @ scipy.sparse.diags(penalty) @ d).tocsc(),
             permc_spec="MMD_AT_PLUS_A",
             diag_pivot_thresh=0.0,
             options={"SymmetricMode": True},
         )
-        p = np.zeros(d.shape[0])
+        p, u, excess = np.zeros(len(target)), np.zeros(len(b)), -target
         for _ in range(_ROUNDS):
             u = factors.solve(b + d.T @ (p + penalty * target))
             excess = d @ u - target
@@ -120,7 +125,7 @@ class StaggeredStokes:
 
     def centred(self, velocities: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Each velocity as the mean of the two opposite faces of each cell, ``(*sizes)``."""
-        return [sum(self._both(velocity, axis)) / 2 for axis, velocity in enumerate(velocities)]
+        return [np.mean(self._both(velocity, axis), axis=0) for axis, velocity in enumerate(velocities)]
 
     def _periodic(self, axis: int) -> bool:
         return self.ends[axis][0] == "periodic"

@@ -83,6 +83,8 @@ class Stencil:
         a = np.where(mask, a, 1.0)
         if not (np.isfinite(a).all() and a.min() > 0):
             raise ValueError("coeff must be positive and finite in every fluid cell")
+        if np.ndim(spacing) and np.shape(spacing) != (mask.ndim,):
+            raise ValueError(f"spacing={spacing} should be one number, or one for each of {mask.ndim} axes")
         widths = tuple(float(h) for h in np.broadcast_to(spacing, mask.ndim))
         if not (np.isfinite(widths).all() and min(widths) > 0):
             raise ValueError(f"spacing={spacing} must be positive and finite")
@@ -194,7 +196,7 @@ class Stencil:
         import scipy.ndimage
         from scipy.sparse import coo_matrix, csgraph
 
-        labels, count = scipy.ndimage.label(self.mask)
+        labels, count = scipy.ndimage.label(self.mask)  # pyright: ignore[reportGeneralTypeIssues]
         pairs = [np.empty((2, 0), dtype=labels.dtype)]
         for axis in np.flatnonzero(self.periodic):
             ends = np.stack([np.take(labels, end, axis).ravel() for end in (0, -1)])

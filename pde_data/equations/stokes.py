@@ -24,9 +24,9 @@ class Stokes(Steady):
 
     $$-\mu\Delta u + \tfrac{\mu}{K}\,\chi\,u + \nabla p = f, \qquad \nabla\cdot u = 0$$
 
-    ``channel``: walls at both ends of $y$, periodic along $x$, driven by the body force $f = ($``force``$, 0)$.
-    ``inflow``: the same walls, entering at $x=0$ the Poiseuille profile of mean velocity ``speed``, leaving at
-    $x=1$ without stress. ``periodic``: periodic along both axes, driven by ``force``. Each sample has
+    ``channel``: walls at both ends of $y$, periodic along $x$, driven by the body force ``force`` along $x$.
+    ``inflow``: the same walls, entering at $x=0$ the Poiseuille profile of mean velocity ``speed``, leaving
+    at $x=1$ without stress. ``periodic``: periodic along both axes, driven by ``force``. Each sample has
     ``obstacles`` of its own: with $u = 0$ on their faces where ``permeability`` is not given, and otherwise
     (Brinkman) porous ones of permeability $K$, where $\chi = 1$.
 
@@ -104,7 +104,8 @@ class Stokes(Steady):
         }[self.setting]
         solid = self.permeability is None
         return {
-            "equation": "-viscosity*laplace(u) + viscosity/permeability*(1 - mask)*u + grad(p) = f, div(u) = 0",
+            "equation": "-viscosity*laplace(u) + viscosity/permeability*(1 - mask)*u + grad(p) = f, "
+            "div(u) = 0",
             **{k: "default" if v is None else v for k, v in self.parameters().items()},
             "inputs": "mask",
             "targets": "velocity_x velocity_y pressure",
@@ -141,8 +142,9 @@ class Stokes(Steady):
 
     def discretised(self, mask: np.ndarray, grid: Grid) -> StaggeredStokes:
         """The discrete problem around the obstacles of a boolean mask, True in the fluid."""
-        walls = tuple(("periodic",) * 2 if p else ("wall",) * 2 for p in grid.periodic)
-        ends = (("inflow", "outflow"), walls[1]) if self.setting == "inflow" else walls
+        ends = [("periodic", "periodic") if p else ("wall", "wall") for p in grid.periodic]
+        if self.setting == "inflow":
+            ends[0] = ("inflow", "outflow")
         if self.permeability is None:
             return StaggeredStokes(mask, grid.spacing, ends, self.viscosity)
         drag = np.where(mask, 0.0, self.viscosity / self.permeability)
