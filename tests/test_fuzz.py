@@ -79,7 +79,7 @@ def test_whatever_is_written_is_read(made, cut):
 
 
 def test_damaged_files_are_refused_or_read_right(tmp_path):
-    """No crash, no silent end, no hang, no wrong value under a checksum, no more memory than allowed."""
+    """No crash, hang or other exception, no wrong value under a checksum, no memory above the cap."""
     *_, report = run(tmp_path, 300)
     assert not report.failures, "\n".join(report.failures)
     assert sum(report.kinds.values()) == 300
