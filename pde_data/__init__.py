@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pde_data.lazy import attach
 
 if TYPE_CHECKING:
+    from pde_data import audit
     from pde_data.dataset import FieldDataset
     from pde_data.equations import EQUATIONS, Equation, simulate
     from pde_data.formats import open
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pde_data.moments import Statistics, statistics
     from pde_data.plotting import plot
     from pde_data.storage import DatasetError
+    from pde_data.validation import Report, validate
 
 # No module may have the name of a function here: importing it would put the module in the function's place.
 _HOMES = {
@@ -28,13 +30,16 @@ _HOMES = {
     "FieldDataset": "pde_data.dataset",
     "Grid": "pde_data.grids",
     "MixedDataset": "pde_data.mixed",
+    "Report": "pde_data.validation",
     "Statistics": "pde_data.moments",
+    "audit": "pde_data.audit",
     "generate": "pde_data.generation",
     "open": "pde_data.formats",
     "plot": "pde_data.plotting",
     "resample": "pde_data.grids",
     "simulate": "pde_data.equations",
     "statistics": "pde_data.moments",
+    "validate": "pde_data.validation",
 }
 
 __all__ = [
@@ -44,13 +49,16 @@ __all__ = [
     "FieldDataset",
     "Grid",
     "MixedDataset",
+    "Report",
     "Statistics",
+    "audit",
     "generate",
     "open",
     "plot",
     "resample",
     "simulate",
     "statistics",
+    "validate",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""The command `pde-data`: generate, look at, convert and summarise data sets."""
+"""The command `pde-data`: generate, look at, check, convert and summarise data sets."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _DESCRIPTION = """Data sets of partial differential equations.
 examples:
   pde-data generate navier-stokes ns.h5 --samples 100 --viscosity 1e-3 --t-end 20 --records 20
   pde-data info ns.h5
+  pde-data validate ns.h5
+  pde-data audit ns.h5
   pde-data convert darcy_train_16.pt darcy.h5
   pde-data plot ns.h5 ns.png
 """
@@ -40,12 +42,14 @@ def _run(arguments: list[str]) -> int:
     commands = {
         "generate": _generate_command(),
         "info": info,
+        "validate": validate,
+        "audit": audit,
         "convert": convert,
         "stats": stats,
         "plot": plot,
     }
     try:
-        tyro.extras.subcommand_cli_from_dict(
+        status = tyro.extras.subcommand_cli_from_dict(
             commands,
             prog="pde-data",
             description=_DESCRIPTION,
@@ -55,7 +59,7 @@ def _run(arguments: list[str]) -> int:
     except (ValueError, OSError, SolverError, WorkerError) as error:
         print(f"pde-data: error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0
 
 
 def _generate_command() -> Callable[..., None]:
@@ -131,6 +135,75 @@ def info(path: Positional[str], /) -> None:
         print(f"  {name:<20} ({', '.join(variable.dims)})  {variable.values.dtype}  {text}{unit}")
     for key, value in schema.attributes.items():
         print(f"  :{key} = {value}")
+
+
+def validate(
+    path: Positional[str],
+    /,
+    against: str | None = None,
+    samples: int | Literal["all"] = 16,
+    seed: int = 0,
+    json: Path | None = None,
+) -> int:
+    """Recompute what can be recomputed; print a table, and end with status 1 when something failed.
+
+    Each line has a verdict, what was looked at, the number that was measured, the largest that passes, and
+    what to do. All values are read for NaN, constant and repeated frames, duplicates, leakage between splits,
+    checksums, units and coordinates. Spectra, divergence, boundary values, conserved quantities and the
+    equation itself take some samples only: frames are solved to the next record and compared with it, with
+    the equation and the parameters that the file names. A line is skipped where something cannot be checked.
+
+    example: pde-data validate train.h5 --against test.h5 --samples all --json report.json
+
+    Args:
+        path: File or folder of any known format, or its address (https://..., s3://...).
+        against: Another set, which must have no sample in common with it.
+        samples: Number of samples for the expensive checks, or all.
+        seed: Seed of their choice.
+        json: File for the same report as JSON.
+    """
+    from pde_data.storage import write_json
+    from pde_data.validation import validate
+
+    report = validate(path, against, samples=None if samples == "all" else samples, seed=seed)
+    print(report)
+    if json is not None:
+        write_json(json, report.to_dict())
+    return 0 if report.passed else 1
+
+
+def audit(
+    path: Positional[str],
+    /,
+    samples: int = 64,
+    intervals: int = 4,
+    margin: float = 0.02,
+    seed: int = 0,
+    json: Path | None = None,
+) -> None:
+    """Score symmetries of the law behind the data: translation, rotation, reflection and others.
+
+    Each line has a verdict (keep, reject, undecided), the part of the predictable change that is lost when
+    the symmetry is forced on the law, with 99 % bounds, the part of the change that is predictable, and the
+    p-value of the fields being distributed like their images.
+
+    example: pde-data audit ns.h5
+
+    Args:
+        path: File or folder of any known format, or its address, with a time axis.
+        samples: Most trajectories to use.
+        intervals: Pairs of frames of each.
+        margin: The largest loss of a law that has the symmetry.
+        seed: Seed of the choice of trajectories, frames and points.
+        json: File for the same table as JSON.
+    """
+    from pde_data.audit import symmetries
+    from pde_data.storage import write_json
+
+    result = symmetries(path, samples=samples, intervals=intervals, margin=margin, seed=seed)
+    print(result)
+    if json is not None:
+        write_json(json, result.to_dict())
 
 
 def convert(
