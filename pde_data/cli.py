@@ -100,7 +100,8 @@ def _solver(equation: type) -> Callable[..., None]:
 
     # The full docstring has formulas, which a terminal does not show.
     title = (equation.__doc__ or "").partition("\n")[0]
-    solve.__annotations__["parameters"] = Annotated[equation, tyro.conf.arg(help=title)]
+    summary = f"{title}\n\n{equation.formula}"
+    solve.__annotations__["parameters"] = Annotated[equation, tyro.conf.arg(help=summary)]
     solve.__doc__ = f"""Generate {equation.name.replace("_", " ")} data.
 
     Run the same command again to go on after an interruption; it makes only what is missing.

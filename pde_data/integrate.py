@@ -38,8 +38,8 @@ class Integrator:
     computed together.
     """
 
-    def __init__(self, stepper: ETDRK4, dt: float | None = None):
-        self.stepper, self.dt = stepper, dt
+    def __init__(self, stepper: ETDRK4, dt: float | None = None, tolerance: float = TOLERANCE):
+        self.stepper, self.dt, self.tolerance = stepper, dt, tolerance
 
     def __call__(self, modes: torch.Tensor, times: Sequence[float] | np.ndarray) -> Iterator[torch.Tensor]:
         """Advance ``modes`` in place from time 0 and yield them at each of the increasing ``times``.
@@ -115,7 +115,7 @@ class Integrator:
             peak = torch.maximum(peak, last)
         courant = dt * _numpy(peak)
         finite = _numpy(torch.isfinite(torch.view_as_real(state)).flatten(1).all(1)) > 0
-        excess = np.cbrt(_numpy(stepper.error(state, dt)) / TOLERANCE)
+        excess = np.cbrt(_numpy(stepper.error(state, dt)) / self.tolerance)
         accepted = finite & (courant <= LIMIT)
         if self.dt is None:
             accepted &= excess <= _EXCESS

@@ -49,11 +49,15 @@ class GaussianRandomField:
         shifted = np.where(k2 > 0, k2 + self.tau**2, np.inf)
         return 2 * sigma**2 / np.prod(grid.lengths) * shifted**-self.alpha
 
-    def sample(self, seed: int, indices: Sequence[int], grid: Grid) -> np.ndarray:
+    def __str__(self) -> str:
+        sigma = "" if self.sigma is None else f", sigma={self.sigma:g}"
+        return f"Gaussian random field, tau={self.tau:g}, alpha={self.alpha:g}{sigma}, mean 0"
+
+    def sample(self, seed: int, indices: Sequence[int], grid: Grid, component: int = 0) -> np.ndarray:
         """Samples of the given indices as a float64 array of shape ``(len(indices), *grid.sizes)``.
 
-        The grid carries all modes below its Nyquist frequency. Raises ``ValueError`` where the grid is not
-        periodic or an index is negative.
+        Samples that differ in ``component`` are independent. The grid carries all modes below its Nyquist
+        frequency. Raises ``ValueError`` where the grid is not periodic or an index is negative.
         """
         if not all(grid.periodic):
             raise ValueError(f"the field lives on a periodic box, got a grid with periodic={grid.periodic}")
@@ -72,7 +76,7 @@ class GaussianRandomField:
         mirror = tuple(-kept[flat].T % np.array(grid.sizes)[:, None])
         fields = np.empty((len(indices), *grid.sizes))
         for field, index in zip(fields, indices):
-            normal = _generator(seed, index).standard_normal((len(modes), 2))[resolved]
+            normal = generator(seed, index, component).standard_normal((len(modes), 2))[resolved]
             coefficients = amplitude * (normal[:, 0] + 1j * normal[:, 1])
             spectrum = np.zeros((*grid.sizes[:-1], half), dtype=complex)
             spectrum[place] = coefficients
@@ -127,9 +131,7 @@ class NeumannRandomField:
         fields = np.empty((len(indices), *grid.sizes))
         for field, index in zip(fields, indices):
             spectrum = np.zeros(grid.sizes)
-            spectrum[tuple(kept.T)] = (
-                amplitude * _generator(seed, index).standard_normal(len(modes))[resolved]
-            )
+            spectrum[tuple(kept.T)] = amplitude * generator(seed, index).standard_normal(len(modes))[resolved]
             field[:] = scipy.fft.dctn(spectrum, type=1 if closed else 3)
         return fields
 
@@ -141,10 +143,12 @@ def _check_law(tau: float, sigma: float | None) -> None:
         raise ValueError(f"sigma={sigma} must be positive")
 
 
-def _generator(seed: int, index: int) -> np.random.Generator:
+def generator(seed: int, index: int, component: int = 0) -> np.random.Generator:
+    """Random numbers for one field of one sample; ``ValueError`` for a negative index."""
     if index < 0:
         raise ValueError(f"sample indices count from 0, got {index}")
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(index),)))
+    key = (int(index), component) if component else (int(index),)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 @lru_cache(maxsize=8)

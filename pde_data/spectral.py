@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import reduce
 from typing import final
 
 import numpy as np
@@ -60,6 +61,23 @@ class Spectrum:
         """Angular wavenumbers of each axis of the grid, float64 on the CPU, to be broadcast against modes."""
         self.mask = mask
         self._padded = torch.empty(0)
+
+    @property
+    def squared(self) -> torch.Tensor:
+        """Squared length of the wave vector, float64 on the CPU, of shape ``shape``."""
+        return reduce(torch.add, [k**2 for k in self.wavenumbers])
+
+    @property
+    def multiplicity(self) -> torch.Tensor:
+        """How many modes of the field each stored mode stands for: 0 for the mean and what is cut, 1 or 2."""
+        half = torch.where(self.wavenumbers[-1] > 0, 2.0, 1.0) * self.mask
+        return torch.where(self.squared > 0, half, 0).to(self.device)
+
+    @property
+    def outer(self) -> torch.Tensor:
+        """Mask of the modes in the outer tenth of those kept, along any axis."""
+        beyond = [k.abs() > 0.9 * top for k, top in zip(self.wavenumbers, self.highest_wavenumbers)]
+        return reduce(torch.logical_or, beyond).logical_and(self.mask).to(self.device)
 
     @property
     def highest_wavenumbers(self) -> tuple[float, ...]:

@@ -1,12 +1,40 @@
 """One row per member of a family: joining a table means inheriting its tests."""
 
-from tests.cases import EquationCase, advection, burgers, darcy, navier_stokes, poisson, stokes
+from tests.cases import (
+    EquationCase,
+    advection,
+    allen_cahn,
+    boussinesq,
+    burgers,
+    darcy,
+    fitzhugh_nagumo,
+    gray_scott,
+    heat,
+    kdv,
+    kolmogorov_flow,
+    kuramoto_sivashinsky,
+    mhd,
+    navier_stokes,
+    poisson,
+    stokes,
+    wave,
+)
 
 EQUATIONS: dict[str, EquationCase] = {
     "advection": advection.CASE,
+    "allen_cahn": allen_cahn.CASE,
+    "boussinesq": boussinesq.CASE,
     "burgers": burgers.CASE,
     "darcy": darcy.CASE,
+    "fitzhugh_nagumo": fitzhugh_nagumo.CASE,
+    "gray_scott": gray_scott.CASE,
+    "heat": heat.CASE,
+    "kdv": kdv.CASE,
+    "kolmogorov_flow": kolmogorov_flow.CASE,
+    "kuramoto_sivashinsky": kuramoto_sivashinsky.CASE,
+    "mhd": mhd.CASE,
     "navier_stokes": navier_stokes.CASE,
     "poisson": poisson.CASE,
     "stokes": stokes.CASE,
+    "wave": wave.CASE,
 }

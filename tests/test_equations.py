@@ -1,13 +1,16 @@
 """What every equation of the table promises."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pde_data.equations import EQUATIONS
+from pde_data.equations.periodic import Periodic
 from tests import tables
-from tests.cases import measured_drift, relative
+from tests.cases import SYMMETRIES, measured_drift, relative, trajectory
 
 CASES = pytest.mark.parametrize("case", tables.EQUATIONS.values(), ids=tables.EQUATIONS.keys())
 
@@ -15,6 +18,17 @@ CASES = pytest.mark.parametrize("case", tables.EQUATIONS.values(), ids=tables.EQ
 def test_every_equation_is_in_the_table():
     assert tables.EQUATIONS.keys() == EQUATIONS.keys()
     assert all(type(case.equation) is EQUATIONS[name] for name, case in tables.EQUATIONS.items())
+
+
+def test_every_equation_has_its_row_in_the_documentation():
+    page = (Path(__file__).parents[1] / "docs" / "equations.md").read_text(encoding="utf-8")
+    rows = {line.split("**")[1]: line for line in page.splitlines() if line.startswith("| **")}
+    assert rows.keys() == EQUATIONS.keys(), "run `python benchmarks/equations.py`"
+    for name, case in tables.EQUATIONS.items():
+        assert case.equation.formula.replace("|", "\\|") in rows[name]
+        proofs = [*case.exact, *case.orders, *case.rates]
+        for words in (*(proof.name for proof in proofs), *case.drift, *case.decreasing, *case.symmetries):
+            assert words.replace("_", " ") in rows[name].replace("_", " "), (name, words)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -33,6 +47,49 @@ def test_exact_solution(exact, dtype):
 )
 def test_order_of_convergence(order):
     assert order.measure() == pytest.approx(order.expected, abs=order.within)
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [pytest.param(r, id=f"{n}-{r.name}") for n, c in tables.EQUATIONS.items() for r in c.rates],
+)
+def test_rate_of_spectral_convergence(rate):
+    assert rate.measure() == pytest.approx(rate.expected, rel=rate.within)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, id=n) for n, c in tables.EQUATIONS.items() if isinstance(c.equation, Periodic)],
+)
+def test_solving_commutes_with_its_symmetries_and_no_others(case):
+    first = case.equation.initial(0, range(2), case.equation.grid)
+    about = {name: attributes["symmetry"] for name, attributes in case.equation.variables.items()}
+
+    def end(fields):
+        tensors = {name: torch.from_numpy(values.copy()) for name, values in fields.items()}
+        (last,) = case.equation.solve(tensors, case.equation.times[-1:])
+        return {name: values.numpy() for name, values in last.items()}
+
+    plain = end(first)
+    for name, move in SYMMETRIES[case.equation.grid.ndim].items():
+        moved = end({k: move(v, about[k]) for k, v in first.items()})
+        expected = {k: move(v, about[k]) for k, v in plain.items()}
+        error = max(relative(moved[k], expected[k]) for k in expected)
+        assert error <= 1e-11 if name in case.symmetries else error > 1e-4, (name, error)
+
+
+DECREASING = [
+    pytest.param(c, values, id=f"{n}-{name}")
+    for n, c in tables.EQUATIONS.items()
+    for name, values in c.decreasing.items()
+]
+
+
+@pytest.mark.parametrize(("case", "values"), DECREASING)
+def test_what_must_decrease_does(case, values):
+    over_time = values(trajectory(case.equation))
+    assert np.all(np.diff(over_time) < 0)
+    assert np.all(over_time[:, -1] < 0.99 * over_time[:, 0])
 
 
 @CASES

@@ -24,6 +24,8 @@ class Equation(ABC):
     """
 
     name: ClassVar[str]
+    formula: ClassVar[str]
+    """The equation in plain text, its parameters by name."""
     static: ClassVar[tuple[str, ...]] = ()
     """Names of variables without a time axis."""
 

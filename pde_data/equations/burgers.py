@@ -20,11 +20,13 @@ _LAW = GaussianRandomField(tau=7.0, alpha=2.5)
 @final
 @dataclass(frozen=True)
 class Burgers(Periodic):
-    r"""Steepening against diffusion: $u_t + u u_x = \nu u_{xx}$ on a periodic interval.
+    r"""Steepening against diffusion on a periodic interval.
+
+    $$u_t + u u_x = \nu u_{xx}$$
 
     The initial law is ``GaussianRandomField(tau=7, alpha=2.5)``, as in Li et al., *Fourier Neural Operator*
     (ICLR 2021), who solve to time 1. Fronts are about $\nu / \max|u|$ wide: the solver's grid must resolve
-    them.
+    them, with 256 points for viscosities from 5e-3. 100 samples take a CPU-second.
 
     >>> Burgers(resolution=64, t_end=0.1, records=1).generate(seed=0, indices=[0])["u"].shape
     (1, 2, 64)
@@ -71,11 +73,11 @@ class Burgers(Periodic):
 
 @final
 class Steepening(Nonlinear):
-    """$-(u^2)_x / 2$."""
+    """$-c (u^2)_x / 2$: a profile whose points move at ``factor`` $c$ times their height."""
 
-    def __init__(self, spectrum: Spectrum):
-        self.spectrum = spectrum
-        derivative = -0.5j * spectrum.wavenumbers[0] * spectrum.mask
+    def __init__(self, spectrum: Spectrum, factor: float = 1.0):
+        self.spectrum, self.factor = spectrum, factor
+        derivative = -0.5j * factor * spectrum.wavenumbers[0] * spectrum.mask
         self._derivative = derivative.to(spectrum.device, spectrum.complex_dtype)
 
     def __call__(self, modes: torch.Tensor, out: torch.Tensor) -> None:
@@ -85,4 +87,4 @@ class Steepening(Nonlinear):
 
     def rate(self) -> torch.Tensor:
         """Highest wavenumber times the largest velocity."""
-        return self._u.abs().amax(dim=(-2, -1)) * self.spectrum.highest_wavenumbers[0]
+        return self.factor * self._u.abs().amax(dim=(-2, -1)) * self.spectrum.highest_wavenumbers[0]

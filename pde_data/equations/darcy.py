@@ -41,6 +41,7 @@ class Darcy(Steady):
     """
 
     name: ClassVar[str] = "darcy"
+    formula: ClassVar[str] = "-div(a*grad(u)) = source"
 
     resolution: int = 128
     """Cells per axis."""
@@ -88,7 +89,7 @@ class Darcy(Steady):
     def attributes(self) -> dict[str, Any]:
         """Equation, parameters, boundary conditions, seed scheme and solver."""
         return {
-            "equation": "-div(a*grad(u)) = source",
+            "equation": self.formula,
             **{k: "default" if v is None else v for k, v in self.parameters().items()},
             "inputs": "a",
             "targets": "u",

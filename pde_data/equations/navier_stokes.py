@@ -10,9 +10,15 @@ import numpy as np
 import torch
 
 from pde_data.equations.periodic import Periodic
+from pde_data.equations.vorticity import (
+    VorticityTransport,
+    kolmogorov,
+    require_mean_zero,
+    require_resolved,
+)
 from pde_data.grids import Grid
 from pde_data.random_fields import GaussianRandomField
-from pde_data.spectral import Nonlinear, Spectrum, highest_mode
+from pde_data.spectral import Nonlinear, Spectrum
 
 Forcing = Literal["fno", "sym", "kolmogorov", "none"]
 
@@ -38,7 +44,7 @@ class NavierStokes(Periodic):
     """
 
     name: ClassVar[str] = "navier_stokes"
-    ndim: ClassVar[int] = 2
+    dimensions: ClassVar[int] = 2
     formula: ClassVar[str] = (
         "w_t + u.grad(w) = viscosity*laplace(w) + f, u = (psi_y, -psi_x), -laplace(psi) = w"
     )
@@ -63,19 +69,12 @@ class NavierStokes(Periodic):
             )
         self.require(not_negative=("viscosity",), finite=("amplitude",), counts=("wavenumber",))
         super().__post_init__()
-        n = self.solve_resolution or self.resolution
-        self.require_resolved(Grid((n, n)))
+        self.require_resolved(self.solver_grid)
 
     def require_resolved(self, grid: Grid) -> None:
         """Raise ``ValueError`` when the forcing has modes that the 2/3 rule cuts off on ``grid``."""
         modes = {"fno": (1, 1), "sym": (2, 2), "kolmogorov": (0, self.wavenumber), "none": (0, 0)}
-        for mode, n in zip(modes[self.forcing], grid.sizes):
-            if mode > highest_mode(n):
-                raise ValueError(
-                    f"forcing={self.forcing!r} acts on mode {mode}, but {n} points resolve modes up to "
-                    f"{highest_mode(n)} (2/3 rule): the smallest resolution (or solve_resolution) that would "
-                    f"do is {3 * mode + 1}"
-                )
+        require_resolved(f"forcing={self.forcing!r}", modes[self.forcing], grid)
 
     @property
     def variables(self) -> dict[str, dict[str, str]]:
@@ -95,13 +94,7 @@ class NavierStokes(Periodic):
 
     def check_initial(self, fields: Mapping[str, torch.Tensor]) -> None:
         """Vorticity on a periodic box has mean zero."""
-        w = fields["vorticity"]
-        mean, size = w.mean(dim=(1, 2)).abs(), w.abs().amax(dim=(1, 2))
-        if bool((mean > 1e-4 * size).any()):
-            raise ValueError(
-                f"vorticity on a periodic box must have mean zero, got a mean of {float(mean.max()):.3g}: "
-                "subtract the mean of each sample"
-            )
+        require_mean_zero("vorticity", fields["vorticity"])
 
     def budgets(self, fields: Mapping[str, np.ndarray], grid: Grid) -> dict[str, np.ndarray]:
         """The mean vorticity, which is zero."""
@@ -109,89 +102,23 @@ class NavierStokes(Periodic):
 
     def linear(self, spectrum: Spectrum) -> torch.Tensor:
         """Diffusion."""
-        kx, ky = spectrum.wavenumbers
-        return -self.viscosity * (kx**2 + ky**2)[None]
+        return -self.viscosity * spectrum.squared[None]
 
     def nonlinear(self, spectrum: Spectrum, batch: int) -> Nonlinear:
-        """Advection and forcing."""
-        return Advection(spectrum, batch, self._forcing(spectrum))
+        """Transport and forcing."""
+        self.require_resolved(spectrum.grid)
+        return VorticityTransport(spectrum, batch, self._forcing(spectrum.grid))
 
-    def _forcing(self, spectrum: Spectrum) -> torch.Tensor | None:
-        grid = spectrum.grid
-        self.require_resolved(grid)
+    def _forcing(self, grid: Grid) -> np.ndarray | None:
         x, y = np.meshgrid(
             *(2 * np.pi * c / length for c, length in zip(grid.coordinates, grid.lengths)), indexing="ij"
         )
         match self.forcing:
             case "fno":
-                f = 0.1 * (np.sin(x + y) + np.cos(x + y))
+                return 0.1 * (np.sin(x + y) + np.cos(x + y))
             case "sym":
-                f = 0.1 * (np.cos(2 * x) + np.cos(2 * y))
+                return 0.1 * (np.cos(2 * x) + np.cos(2 * y))
             case "kolmogorov":
-                n = self.wavenumber
-                f = -self.amplitude * 2 * np.pi * n / grid.lengths[1] * np.cos(n * y)
+                return kolmogorov(grid, self.amplitude, self.wavenumber)
             case _:
                 return None
-        return spectrum.project(torch.from_numpy(f))
-
-
-@final
-class Advection(Nonlinear):
-    r"""$-u\cdot\nabla w + f$ as $(\partial_y^2-\partial_x^2)(uv) + \partial_{xy}(u^2-v^2) + f$.
-
-    Basdevant (J. Comput. Phys. 50, 1983): two inverse and two forward transforms.
-    """
-
-    def __init__(self, spectrum: Spectrum, batch: int, forcing: torch.Tensor | None):
-        self.spectrum = spectrum
-        kx, ky = spectrum.wavenumbers
-        k2 = kx**2 + ky**2
-        mask = spectrum.mask
-        inverse = torch.where(k2 > 0, mask / k2.clamp_min(1e-300), 0)
-        to = {"device": spectrum.device, "dtype": spectrum.complex_dtype}
-        self._to_velocity = torch.stack([1j * ky * inverse, -1j * kx * inverse]).to(**to)
-        self._of_difference, self._of_product = (
-            torch.stack([c, c], dim=-1).to(spectrum.device, spectrum.dtype)
-            for c in (-kx * ky * mask, (kx**2 - ky**2) * mask)
-        )
-        self._forcing = None if forcing is None else torch.view_as_real(forcing)
-        self._highest = spectrum.highest_wavenumbers
-        self._modes = torch.zeros(batch, 2, *spectrum.shape, **to)
-        self._products = torch.zeros(
-            batch, 2, *spectrum.grid.sizes, dtype=spectrum.dtype, device=spectrum.device
-        )
-        self._velocity = self._products
-
-    def __call__(self, modes: torch.Tensor, out: torch.Tensor) -> None:
-        """Write the modes of the advection and forcing term of vorticity ``modes`` to ``out``."""
-        b = len(modes)
-        self._velocity = self.spectrum.to_values(torch.mul(modes, self._to_velocity, out=self._modes[:b]))
-        u, v = self._velocity.unbind(1)
-        products = self._products[:b]
-        difference, product = products.unbind(1)
-        torch.add(u, v, out=difference)
-        torch.sub(u, v, out=product)
-        difference.mul_(product)
-        torch.mul(u, v, out=product)
-        first, second = torch.view_as_real(self.spectrum.to_modes(products)).unbind(1)
-        result = torch.view_as_real(out[:, 0])
-        if self._forcing is None:
-            torch.mul(first, self._of_difference, out=result)
-        else:
-            torch.addcmul(self._forcing, first, self._of_difference, out=result)
-        result.addcmul_(second, self._of_product)
-
-    def rate(self) -> torch.Tensor:
-        """Highest wavenumbers times the largest velocities: an upper bound of the advective frequency."""
-        largest = self._velocity.abs().amax(dim=(-2, -1))
-        return largest[:, 0] * self._highest[0] + largest[:, 1] * self._highest[1]
-
-    def diagnostics(self, modes: torch.Tensor) -> dict[str, torch.Tensor]:
-        r"""``enstrophy_transfer``: $|\langle w, N\rangle|/(\|w\|\|N\|)$, 0 for the exact advection $N$."""
-        term = torch.empty_like(modes)
-        self(modes, term)
-        if self._forcing is not None:
-            term -= torch.view_as_complex(self._forcing)
-        w, tendency = (self.spectrum.to_values(m).double().flatten(1) for m in (modes, term))
-        norm = (w.norm(dim=1) * tendency.norm(dim=1)).clamp_min(1e-300)
-        return {"enstrophy_transfer": (w * tendency).sum(1).abs() / norm}

@@ -27,12 +27,14 @@ class Periodic(Evolution):
     A subclass gives the equation in words, its linear and nonlinear parts and the law of its initial values.
     """
 
-    ndim: ClassVar[int] = 1
-    """Number of space axes."""
+    dimensions: ClassVar[int] = 1
+    """Number of space axes; a family that exists in several makes it a field."""
     degree: ClassVar[int] = 2
     """Degree of the nonlinear term; 1 for a linear equation."""
-    formula: ClassVar[str]
-    """The equation in plain text, its parameters by name."""
+    tolerance: ClassVar[float] = TOLERANCE
+    """Target of the error estimate of a step, see :class:`Integrator`."""
+    burn_in: ClassVar[float] = 0.0
+    """Time between the initial law and the first frame; a family with an attractor makes it a field."""
 
     resolution: int = 64
     """Points per axis of the stored frames."""
@@ -88,7 +90,13 @@ class Periodic(Evolution):
     @property
     def grid(self) -> Grid:
         """Grid of the stored frames."""
-        return Grid((self.resolution,) * self.ndim, lengths=self.length)
+        return Grid((self.resolution,) * self.dimensions, lengths=self.length)
+
+    @property
+    def solver_grid(self) -> Grid:
+        """Grid of the solver."""
+        n = self.solve_resolution or self.resolution
+        return self.grid.with_sizes((n,) * self.dimensions)
 
     @property
     def times(self) -> np.ndarray:
@@ -100,7 +108,8 @@ class Periodic(Evolution):
         return {
             "equation": self.formula,
             **{k: "default" if v is None else v for k, v in self.parameters().items()},
-            "boundary_conditions": f"periodic in {' and '.join('xyz'[: self.ndim])}",
+            "solve_resolution": self.solver_grid.sizes[0],
+            "boundary_conditions": f"periodic in {' and '.join('xyz'[: self.dimensions])}",
             "initial_condition": self.initial_law,
             "seed_scheme": "numpy.random.SeedSequence(seed, spawn_key=(sample,)), one draw per Fourier mode",
             "solver": "Fourier pseudo-spectral, ETDRK4",
@@ -113,7 +122,9 @@ class Periodic(Evolution):
             return "exact in time"
         if self.dt is not None:
             return f"fixed, halved above Courant number {LIMIT}"
-        return f"record interval / integer per sample; Courant number {COURANT}, error estimate {TOLERANCE}"
+        return (
+            f"record interval / integer per sample; Courant number {COURANT}, error estimate {self.tolerance}"
+        )
 
     def solve(
         self, fields: Mapping[str, torch.Tensor], times: Sequence[float] | np.ndarray
@@ -129,11 +140,10 @@ class Periodic(Evolution):
     ) -> dict[str, Any]:
         """Solve from the initial law; see :meth:`Equation.generate`.
 
-        ``diagnostics`` are ``steps``, ``max_courant`` and, as the largest over the frames, what the nonlinear
-        term measures of itself.
+        ``diagnostics`` are ``steps``, ``max_courant`` and, as the largest over the frames, what
+        :meth:`PeriodicSolver.diagnostics` measures.
         """
-        n = self.solve_resolution or self.resolution
-        grid, stored = self.grid.with_sizes((n,) * self.ndim), self.grid
+        grid, stored = self.solver_grid, self.grid
         dtype = getattr(torch, self.dtype)
         shape = (len(indices), self.records + 1, *stored.sizes)
         frames = {name: np.empty(shape, np.float32) for name in self.variables}
@@ -144,7 +154,7 @@ class Periodic(Evolution):
             members = indices[start : start + pool]
             first = {k: torch.from_numpy(v).to(dtype) for k, v in self.initial(seed, members, grid).items()}
             worst: dict[str, np.ndarray] = {}
-            for t, (fields, state) in enumerate(solver(first, self.times)):
+            for t, (fields, state) in enumerate(solver(first, self.burn_in + self.times)):
                 for name, values in fields.items():
                     frames[name][start : start + len(members), t] = resample(values, grid, stored).numpy()
                 for name, values in solver.diagnostics(state).items():
@@ -162,6 +172,12 @@ class Periodic(Evolution):
         return {**frames, "parameters": {}, "diagnostics": merged}
 
 
+def require_dimensions(dimensions: int) -> None:
+    """Raise ``ValueError`` for a number of space axes other than 1, 2 and 3."""
+    if dimensions not in (1, 2, 3):
+        raise ValueError(f"dimensions={dimensions!r} must be 1, 2 or 3")
+
+
 @final
 class PeriodicSolver:
     """Solves one equation from given fields, on any periodic grid and device."""
@@ -175,7 +191,8 @@ class PeriodicSolver:
         batch = max(1, self.spectrum.chunk_size() // len(linear))
         self.nonlinear = equation.nonlinear(self.spectrum, batch)
         self.stepper = ETDRK4(self.spectrum, linear, self.nonlinear, batch)
-        self.integrator = Integrator(self.stepper, dt=equation.dt)
+        self.integrator = Integrator(self.stepper, equation.dt, equation.tolerance)
+        self._multiplicity, self._outer = self.spectrum.multiplicity, self.spectrum.outer
 
     def __call__(
         self, fields: Mapping[str, torch.Tensor], times: Sequence[float] | np.ndarray
@@ -186,6 +203,17 @@ class PeriodicSolver:
             yield self.equation.to_fields(self.spectrum, now), now
 
     def diagnostics(self, state: torch.Tensor) -> dict[str, np.ndarray]:
-        """What the nonlinear term measures of itself, ``(sample,)`` each."""
+        """``spectrum_tail`` and what the nonlinear term measures of itself, ``(sample,)`` each.
+
+        ``spectrum_tail`` is the norm of the modes in the outer tenth of those kept, relative to all but the
+        mean; the largest over the components. It estimates the relative error of truncation in space.
+        """
+        weighted = state.abs().double().square() * self._multiplicity
+        total = weighted.flatten(2).sum(-1)
+        tail = (weighted * self._outer).flatten(2).sum(-1)
+        ratio = torch.where(total > 0, tail / total.clamp_min(1e-300), 0).amax(1).sqrt()
         parts = [self.nonlinear.diagnostics(chunk) for chunk in state.split(self.stepper.batch)]
-        return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+        return {
+            "spectrum_tail": ratio.cpu().numpy(),
+            **{name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]},
+        }

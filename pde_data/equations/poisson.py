@@ -40,6 +40,7 @@ class Poisson(Steady):
     """
 
     name: ClassVar[str] = "poisson"
+    formula: ClassVar[str] = "-laplace(u) = source"
 
     resolution: int = 128
     """Cells per axis."""
@@ -94,7 +95,7 @@ class Poisson(Steady):
             "mixed": "u = 0 at x = 0, du/dn = 0 on the other faces of the box",
         }[self.boundary]
         return {
-            "equation": "-laplace(u) = source",
+            "equation": self.formula,
             **self.parameters(),
             "inputs": "source mask" if self.obstacles else "source",
             "targets": "u",

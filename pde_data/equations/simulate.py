@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from pde_data.equations.base import Evolution
 Values = TypeVar("Values", np.ndarray, torch.Tensor, Mapping[str, np.ndarray], Mapping[str, torch.Tensor])
 
 # What the initial values and the times decide.
-_DECIDED = ("resolution", "solve_resolution", "t_end", "records", "dtype")
+_DECIDED = ("resolution", "solve_resolution", "dimensions", "t_end", "records", "burn_in", "dtype")
 
 
 def simulate(equation: str, initial: Values, times: Sequence[float], **parameters: Any) -> Values:
@@ -55,6 +56,8 @@ def simulate(equation: str, initial: Values, times: Sequence[float], **parameter
         raise ValueError(
             f"initial values of shape {found}: expected (sample, *space), at least 4 points along each axis"
         )
+    if "dimensions" in (field.name for field in dataclasses.fields(known[equation])):  # type: ignore[arg-type]
+        parameters["dimensions"] = len(shape) - 1
     settings = known[equation].from_parameters(
         resolution=max(shape[1:]), t_end=float(steps[-1]) or 1.0, **parameters
     )

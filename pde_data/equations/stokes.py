@@ -42,6 +42,9 @@ class Stokes(Steady):
     """
 
     name: ClassVar[str] = "stokes"
+    formula: ClassVar[str] = (
+        "-viscosity*laplace(u) + viscosity/permeability*(1 - mask)*u + grad(p) = f, div(u) = 0"
+    )
 
     resolution: int = 64
     """Cells per axis."""
@@ -104,8 +107,7 @@ class Stokes(Steady):
         }[self.setting]
         solid = self.permeability is None
         return {
-            "equation": "-viscosity*laplace(u) + viscosity/permeability*(1 - mask)*u + grad(p) = f, "
-            "div(u) = 0",
+            "equation": self.formula,
             **{k: "default" if v is None else v for k, v in self.parameters().items()},
             "inputs": "mask",
             "targets": "velocity_x velocity_y pressure",

@@ -17,8 +17,9 @@ def translation(dtype: type) -> tuple[np.ndarray, np.ndarray]:
 
 
 CASE = EquationCase(
-    Advection(resolution=32, records=4),
-    Advection(resolution=32, records=4, speed=2.0),
-    (Exact("translation", translation, {np.float64: 1e-12, np.float32: 1e-5}),),
+    Advection(resolution=32, records=4, t_end=0.3),
+    Advection(resolution=32, records=4, t_end=0.3, speed=2.0),
+    (Exact("translation", translation, {np.float64: 1e-13, np.float32: 1e-6}),),
     drift={"mean": 1e-14, "mean_square": 1e-12},
+    symmetries=("translation",),
 )
