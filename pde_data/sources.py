@@ -11,6 +11,7 @@ import numpy as np
 
 from pde_data.arrays import FieldArray, MappedArray, MemoryArray
 from pde_data.grids import Grid, resample
+from pde_data.sphere import WEIGHTS, SphereGrid
 from pde_data.splits import split_mask
 from pde_data.storage import DatasetError, Schema, Variable
 
@@ -105,13 +106,15 @@ def space_names(ndim: int) -> tuple[str, ...]:
     return ("x", "y", "z")[:ndim]
 
 
-def grid_of(schema: Schema, space: Sequence[str], where: str) -> Grid:
+def grid_of(schema: Schema, space: Sequence[str], where: str) -> Grid | SphereGrid:
     """Grid of the space dimensions, from their coordinates; without coordinates, the periodic unit box."""
     sizes = schema.sizes
     axes = [schema.variables[dim] for dim in space if dim in schema.variables]
     if len(axes) < len(space):
         return Grid(tuple(sizes[dim] for dim in space))
     attributes = [axis.attributes for axis in axes]
+    if [a.get("standard_name") for a in attributes] == ["latitude", "longitude"]:
+        return _sphere(schema, axes, where)
     periodic = tuple(a.get("boundary") == "periodic" for a in attributes)
     if all("grid_location" in a for a in attributes):
         lengths = tuple(float(a["grid_length"]) for a in attributes)
@@ -121,6 +124,16 @@ def grid_of(schema: Schema, space: Sequence[str], where: str) -> Grid:
         )
     try:
         return Grid.from_coordinates(*(axis.values for axis in axes), periodic=periodic)
+    except ValueError as error:
+        raise DatasetError(f"{where}: {error}") from error
+
+
+def _sphere(schema: Schema, axes: Sequence[Variable], where: str) -> SphereGrid:
+    weights = schema.variables.get(WEIGHTS)
+    try:
+        return SphereGrid.from_coordinates(
+            *(axis.values for axis in axes), weights=None if weights is None else weights.values
+        )
     except ValueError as error:
         raise DatasetError(f"{where}: {error}") from error
 

@@ -4,6 +4,7 @@ from pde_data.equations.advection import Advection
 from pde_data.equations.base import Equation, Evolution, Steady
 from pde_data.equations.burgers import Burgers
 from pde_data.equations.navier_stokes import NavierStokes
+from pde_data.equations.shallow_water import ShallowWater
 from pde_data.equations.simulate import simulate
 
 EQUATIONS: dict[str, type[Equation]] = {
@@ -12,6 +13,7 @@ EQUATIONS: dict[str, type[Equation]] = {
         Advection,
         Burgers,
         NavierStokes,
+        ShallowWater,
     )
 }
 
