@@ -11,7 +11,9 @@ import torch
 
 from pde_data.sphere import SphereGrid
 
-_TINY = 1e-30  # Legendre functions of high order vanish at the poles; denormal numbers would slow the products
+_TINY = (
+    1e-30  # Legendre functions of high order vanish at the poles; denormal numbers would slow the products
+)
 _GROUP = 16  # orders that share one matrix product
 
 
@@ -25,8 +27,8 @@ class Harmonics:
     with $\mu$ the sine of latitude, $P_l^m$ orthonormal, without the sign $(-1)^m$. Coefficients are complex
     ``(..., *shape)``: row $m \ge 0$, column $l - m$. There is room for one degree more than ``truncation``,
     $N + 1$, which derivatives along a meridian reach, and for an even number of columns; what lies beyond is
-    zero. Values are ``(..., *folded)`` with the latitudes by hemisphere, from each pole to the equator, the
-    northern first: a Legendre function is even or odd in $\mu$, so half the latitudes do.
+    zero. Values are ``(2, latitude, ..., longitude)``: the northern hemisphere and the southern, each from
+    its pole to the equator. A Legendre function is even or odd in $\mu$, so half the latitudes do.
 
     ``powers`` $(p, q)$ changes the transforms to $\sum f_l^m P_l^m \cos^p\theta$ and
     $\int f P_l^m \cos^q\theta$ at latitude $\theta$: $(-1, -1)$ is for the components of a vector, whose
@@ -34,7 +36,7 @@ class Harmonics:
 
     Legendre functions come from torch-harmonics.
 
-    Raises ``ImportError`` without that package, ``ValueError`` when the grid is too coarse for the truncation.
+    Raises ``ImportError`` without that package, ``ValueError`` when the grid is too coarse.
     """
 
     def __init__(
@@ -98,11 +100,11 @@ class Harmonics:
             self._groups.append((first, end, backward, forward))
 
     def to_values(self, modes: torch.Tensor) -> torch.Tensor:
-        """Values ``(..., *folded)`` of coefficients ``(..., *shape)``."""
+        """Values ``(2, latitude, ..., longitude)`` of coefficients ``(..., *shape)``."""
         lead = modes.shape[:-2]
         count = math.prod(lead)
         orders, columns = self.shape
-        n, n_longitudes = self.folded[1:]
+        _, n, n_longitudes = self.folded
         # (order, parity, column, field): one matrix product per order and parity.
         packed = modes.reshape(count, orders, columns // 2, 2).permute(1, 3, 2, 0).contiguous()
         packed = torch.view_as_real(packed).flatten(-2)
@@ -110,25 +112,37 @@ class Harmonics:
         for first, end, backward, _ in self._groups:
             given = packed[first:end, :, : backward.shape[2]].flatten(0, 1)
             torch.bmm(backward, given, out=half[first:end].flatten(0, 1))
-        even, odd = torch.view_as_complex(half.unflatten(-1, (count, 2))).permute(1, 3, 2, 0)
-        if len(self._padded) < count:
-            self._padded = modes.new_zeros(count, 2, n, n_longitudes // 2 + 1)
-        padded = self._padded[:count]
-        torch.add(even, odd, out=padded[:, 0, :, :orders])
-        torch.sub(even, odd, out=padded[:, 1, :, :orders])
-        return torch.fft.irfft(padded, n=n_longitudes, norm="forward").view(*lead, *self.folded)
+        even, odd = torch.view_as_complex(half.view(orders, 2, n * count, 2)).unbind(1)
+        # The columns that no one reads keep orders from falling into one set of the cache when transposed.
+        both = modes.new_empty(orders, 2, n * count + 4)[..., : n * count]
+        torch.add(even, odd, out=both[:, 0])
+        torch.sub(even, odd, out=both[:, 1])
+        padded = self._zeros(2 * n * count).view(2, n * count, -1)
+        padded[..., :orders] = both.permute(1, 2, 0)
+        values = torch.fft.irfft(padded, n=n_longitudes, norm="forward")
+        return values.view(2, n, *lead, n_longitudes)
+
+    def _zeros(self, lines: int) -> torch.Tensor:
+        """Lines for the inverse Fourier transform, zero beyond the highest order."""
+        if len(self._padded) < lines:
+            width = self.folded[2] // 2 + 1
+            self._padded = torch.zeros(lines, width, dtype=self.complex_dtype, device=self.device)
+        return self._padded[:lines]
 
     def to_modes(self, values: torch.Tensor) -> torch.Tensor:
-        """Coefficients ``(..., *shape)`` of values ``(..., *folded)``, to degree ``truncation + 1``."""
-        lead = values.shape[:-3]
+        """Coefficients ``(..., *shape)`` of values ``(2, latitude, ..., longitude)``, one degree beyond."""
+        lead = values.shape[2:-1]
         count = math.prod(lead)
         orders, columns = self.shape
-        fourier = torch.fft.rfft(values.reshape(count, *self.folded), norm="forward")[..., :orders]
-        north, south = fourier.permute(1, 3, 2, 0)
-        half = fourier.new_empty(orders, 2, self.folded[1], count)
+        _, n, n_longitudes = self.folded
+        fourier = torch.fft.rfft(values.reshape(2, n * count, n_longitudes), norm="forward")
+        both = fourier.new_empty(orders, 2, n * count)
+        both.copy_(fourier[..., :orders].permute(2, 0, 1))
+        north, south = both.unbind(1)
+        half = torch.empty_like(both)
         torch.add(north, south, out=half[:, 0])
         torch.sub(north, south, out=half[:, 1])
-        half = torch.view_as_real(half).flatten(-2)
+        half = torch.view_as_real(half).view(orders, 2, n, 2 * count)
         packed = half.new_zeros(orders, 2, columns // 2, 2 * count)
         for first, end, _, forward in self._groups:
             product = torch.bmm(forward, half[first:end].flatten(0, 1))
@@ -137,63 +151,79 @@ class Harmonics:
         return modes.permute(3, 0, 2, 1).reshape(*lead, *self.shape)
 
     def fold(self, values: torch.Tensor) -> torch.Tensor:
-        """Values ``(..., latitude, longitude)``, latitudes from south to north, as ``(..., *folded)``."""
+        """Values ``(..., latitude, longitude)`` from south to north as ``(2, latitude, ..., longitude)``."""
         n = self.folded[1]
-        return torch.stack([values.flip(-2)[..., :n, :], values[..., :n, :]], dim=-3)
+        return torch.stack([values.flip(-2)[..., :n, :], values[..., :n, :]]).movedim(-2, 1)
 
     def unfold(self, values: torch.Tensor) -> torch.Tensor:
         """The inverse of :meth:`fold`."""
-        south = values[..., 1, : self.grid.sizes[0] // 2, :]
-        return torch.cat([south, values[..., 0, :, :].flip(-2)], dim=-2)
+        north, south = values.movedim(1, -2)
+        return torch.cat([south[..., : self.grid.sizes[0] // 2, :], north.flip(-2)], dim=-2)
 
 
 @final
 class Helmholtz:
     r"""Vector fields on the unit sphere and their vorticity and divergence, in coefficients.
 
-    A wind $(u, v)$ to east and north has $U = u\cos\theta$, $V = v\cos\theta$; its potentials are scaled to be
-    winds themselves: $s = \zeta/\sqrt{l(l+1)}$, $d = \delta/\sqrt{l(l+1)}$ for vorticity $\zeta$ and divergence
-    $\delta$, so that $\int u^2+v^2 = \sum|s|^2+|d|^2$. Derivatives along the meridian are
+    A wind $(u, v)$ to east and north has $U = u\cos\theta$, $V = v\cos\theta$; its potentials are scaled to
+    be winds themselves: $s = \zeta/\sqrt{l(l+1)}$, $d = \delta/\sqrt{l(l+1)}$ for vorticity $\zeta$ and
+    divergence $\delta$, so that $\int u^2+v^2 = \sum|s|^2+|d|^2$. Derivatives along the meridian are
     $(1-\mu^2)P_l' = (l+1)\epsilon_l P_{l-1} - l\epsilon_{l+1}P_{l+1}$ with
     $\epsilon_l^2 = (l^2-m^2)/(4l^2-1)$.
     """
 
     def __init__(self, harmonics: Harmonics):
-        l, m, inside = harmonics.degree.astype(float), harmonics.order, harmonics.mask
+        l, m = harmonics.degree.astype(float), harmonics.order
         low = np.maximum(l, 1)
-        epsilon = np.sqrt((l**2 - m**2) / (4 * l**2 - 1).clip(1))
-        above = np.sqrt(((l + 1) ** 2 - m**2) / (4 * (l + 1) ** 2 - 1))
-        turn = np.where(inside & (l > 0), m / np.sqrt(low * (low + 1)), 0.0)
+        own = np.sqrt((l**2 - m**2) / (4 * low**2 - 1))
+        following = np.sqrt(((l + 1) ** 2 - m**2) / (4 * (l + 1) ** 2 - 1))
+        following[:, -1] = 0  # what follows in memory is another order
+        kept = (harmonics.mask & (l > 0)).astype(float)
+        turn = torch.from_numpy(1j * kept * m / np.sqrt(low * (low + 1)))
+        self._east = turn.to(harmonics.device, harmonics.complex_dtype)
+        self._west = -self._east
 
-        def tensor(values: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(values).to(harmonics.device, harmonics.complex_dtype)
+        def pairs(below: np.ndarray, above: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+            # Real factors, twice: for real and imaginary parts.
+            flat = torch.from_numpy(np.stack([below, above])).repeat_interleave(2, -1).flatten(1)
+            return flat.to(harmonics.device, harmonics.dtype).unbind(0)  # pyright: ignore[reportReturnType]
 
-        self._turn = tensor(1j * turn)
-        self._wind = tensor(epsilon * np.sqrt((low - 1) / low)), tensor(above * np.sqrt((l + 2) / (l + 1)))
-        self._rotation = (
-            tensor(inside * (l > 0) * epsilon * np.sqrt((low + 1) / low)),
-            tensor(inside * above * np.sqrt(l / (l + 1))),
+        self._gradient = pairs(own * np.sqrt((low - 1) / low), -following * np.sqrt((l + 2) / (l + 1)))
+        self._divergence = pairs(
+            kept * own * np.sqrt((l + 1) / low), -kept * following * np.sqrt(l / (l + 1))
         )
 
-    def components(self, s: torch.Tensor, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def components(
+        self, s: torch.Tensor, d: torch.Tensor, out: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Coefficients of $U$ and $V$, one degree beyond the truncation of the potentials."""
-        return -self._turn * d - _meridian(s, self._wind), _meridian(d, self._wind) - self._turn * s
+        u, v = (None, None) if out is None else out
+        return _add(self._west, d, self._gradient, s, -1, u), _add(self._west, s, self._gradient, d, 1, v)
 
     def rotation(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         r"""$s$ from the coefficients of $U/\cos^2\theta$ and $V/\cos^2\theta$."""
-        return self._turn * v + _meridian(u, self._rotation)
+        return _add(self._east, v, self._divergence, u, 1)
 
-    def outflow(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        r"""$d$ from the coefficients of $U/\cos^2\theta$ and $V/\cos^2\theta$."""
-        return self._turn * u - _meridian(v, self._rotation)
+    def inflow(self, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        r"""$-d$ from the coefficients of $U/\cos^2\theta$ and $V/\cos^2\theta$."""
+        return _add(self._west, u, self._divergence, v, 1)
 
 
-def _meridian(x: torch.Tensor, factors: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """Column $l$ from columns $l - 1$ and $l + 1$."""
+def _add(
+    turn: torch.Tensor,
+    x: torch.Tensor,
+    factors: tuple[torch.Tensor, torch.Tensor],
+    y: torch.Tensor,
+    sign: int,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """``turn * x`` plus ``sign`` times what columns ``l - 1`` and ``l + 1`` of ``y`` give."""
     below, above = factors
-    result = below * x.roll(1, -1)
-    result[..., :-1] -= above[:, :-1] * x[..., 1:]
-    return result
+    out = torch.mul(turn, x, out=out)
+    target, source = (torch.view_as_real(z).flatten(-3) for z in (out, y))
+    target[..., 2:].addcmul_(source[..., :-2], below[2:], value=sign)
+    target[..., :-2].addcmul_(source[..., 2:], above[:-2], value=sign)
+    return out
 
 
 @lru_cache(maxsize=4)

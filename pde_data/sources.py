@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def space_names(ndim: int) -> tuple[str, ...]:
     return ("x", "y", "z")[:ndim]
 
 
-def grid_of(schema: Schema, space: Sequence[str], where: str) -> Grid | SphereGrid:
+def grid_of(schema: Schema, space: Sequence[str], where: str) -> Grid:
     """Grid of the space dimensions, from their coordinates; without coordinates, the periodic unit box."""
     sizes = schema.sizes
     axes = [schema.variables[dim] for dim in space if dim in schema.variables]
@@ -128,14 +128,15 @@ def grid_of(schema: Schema, space: Sequence[str], where: str) -> Grid | SphereGr
         raise DatasetError(f"{where}: {error}") from error
 
 
-def _sphere(schema: Schema, axes: Sequence[Variable], where: str) -> SphereGrid:
+def _sphere(schema: Schema, axes: Sequence[Variable], where: str) -> Grid:
     weights = schema.variables.get(WEIGHTS)
     try:
-        return SphereGrid.from_coordinates(
+        grid = SphereGrid.from_coordinates(
             *(axis.values for axis in axes), weights=None if weights is None else weights.values
         )
     except ValueError as error:
         raise DatasetError(f"{where}: {error}") from error
+    return cast(Grid, grid)  # it answers the same questions
 
 
 def field_array(variable: Variable, name: str, where: str) -> FieldArray:

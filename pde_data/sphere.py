@@ -44,7 +44,8 @@ class SphereGrid:
         angles = np.pi * np.arange(n_latitudes) / n
         k = np.arange(1, n // 2 + 1)
         terms = np.where(2 * k == n, 1.0, 2.0) / (4 * k**2 - 1) * np.cos(2 * np.outer(angles, k))
-        weights = np.where((angles == 0) | (angles == np.pi), 1.0, 2.0) / n * (1 - terms.sum(1))
+        weights = 2 / n * (1 - terms.sum(1))
+        weights[[0, -1]] /= 2
         points = np.linspace(-90.0, 90.0, n_latitudes)
         return cls(tuple(points.tolist()), n_longitudes, tuple(weights.tolist()))
 
@@ -124,6 +125,15 @@ class SphereGrid:
     def quadrature(self) -> np.ndarray:
         """Quadrature weights of shape ``sizes``; they sum to 4 pi."""
         return np.multiply.outer(*self.weights)
+
+    def with_sizes(self, sizes: tuple[int, ...]) -> SphereGrid:
+        """Itself; ``ValueError`` for other sizes, since a field on a sphere cannot be resampled."""
+        if tuple(sizes) != self.sizes:
+            raise ValueError(
+                f"a field on a sphere of {self.sizes} points cannot be resampled to {tuple(sizes)}: "
+                "generate it at that resolution"
+            )
+        return self
 
     def coordinate_attributes(
         self, names: Sequence[str] = ("latitude", "longitude")

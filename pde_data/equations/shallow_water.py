@@ -33,9 +33,9 @@ class ShallowWater(Evolution):
     $$\mathbf v_t = -(\zeta+f)\,\hat k\times\mathbf v - \nabla(gh + \tfrac12|\mathbf v|^2) + D\mathbf v,\qquad
     h_t = -\nabla\cdot(h\mathbf v) + Dh$$
 
-    $D$ is ``viscosity`` $\nabla^2$ and a hyperdiffusion $\propto\nabla^8$, both acting on vorticity, divergence
-    and $h$. Flows start in balance: ``turbulence`` from a random smooth wind, ``jet`` from the mid-latitude jet
-    of Galewsky, Scott and Polvani (Tellus A 56, 2004) under a random disturbance of the height.
+    $D$ is ``viscosity`` $\nabla^2$ and a hyperdiffusion $\propto\nabla^8$, both acting on vorticity,
+    divergence and $h$. Flows start in balance: ``turbulence`` from a random smooth wind, ``jet`` from the
+    mid-latitude jet of Galewsky, Scott and Polvani (Tellus A 56, 2004) under a random disturbance of $h$.
 
     Spherical harmonics truncated to a triangle on a Gauss-Legendre grid that makes quadratic products exact
     (Hack and Jakob, NCAR/TN-343, 1992), ETDRK4 with gravity waves about the mean depth solved exactly. Needs
@@ -57,7 +57,7 @@ class ShallowWater(Evolution):
     solve_resolution: int | None = None
     """Points along the equator of the solver; default: the same."""
     latitudes: Latitudes = "gauss"
-    """Stored latitudes: resolution/2 Gauss-Legendre points, or resolution/2 + 1 equidistant with the poles."""
+    """Stored latitudes: resolution/2 Gauss-Legendre points, or resolution/2 + 1 from pole to pole."""
     t_end: float = 518400.0
     """Time of the last frame in s; default: 6 days."""
     records: int = 24
@@ -104,7 +104,9 @@ class ShallowWater(Evolution):
                 f"solve_resolution={self.solve_resolution} must not be below resolution={self.resolution}"
             )
         if self.flow == "jet" and self.tilt:
-            raise ValueError(f"tilt={self.tilt}: the jet is zonal about the axis of rotation, it needs tilt=0")
+            raise ValueError(
+                f"tilt={self.tilt}: the jet is zonal about the axis of rotation, it needs tilt=0"
+            )
 
     @property
     def variables(self) -> dict[str, dict[str, str]]:
@@ -162,6 +164,11 @@ class ShallowWater(Evolution):
         return highest_mode(self.solve_resolution or self.resolution)
 
     @property
+    def stored_truncation(self) -> int:
+        """Highest degree in the stored frames: what the solver keeps and the stored grid resolves."""
+        return min(self.truncation, self.resolution // 2 - 1)
+
+    @property
     def times(self) -> np.ndarray:
         """``records + 1`` equidistant times from 0 to ``t_end``, in s."""
         return np.linspace(0.0, self.t_end, self.records + 1)
@@ -178,28 +185,27 @@ class ShallowWater(Evolution):
                 "turbulence": f"random rotational wind, tau={TAU}, alpha={ALPHA}, in nonlinear balance",
                 "jet": f"balanced jet of Galewsky et al. (2004) and random height of {PERTURBATION} m rms",
             }[self.flow],
-            "seed_scheme": "numpy.random.SeedSequence(seed, spawn_key=(sample,)), one draw per degree and order",
+            "seed_scheme": "numpy.random.SeedSequence(seed, spawn_key=(sample,)), one draw per harmonic",
             "solver": f"spherical harmonics T{self.truncation}, ETDRK4",
             "dealiasing": "exact for quadratic products",
             "dt_policy": f"fixed, halved above Courant number {LIMIT}"
             if self.dt is not None
-            else f"record interval / integer per sample; Courant number {COURANT}, error estimate {TOLERANCE}",
+            else f"record interval / integer per sample; Courant {COURANT}, error estimate {TOLERANCE}",
         }
 
     @property
     def _speed(self) -> float:
         return _SPEED[self.flow] if self.speed is None else self.speed
 
-    def initial_state(self, seed: int, indices: Sequence[int], advection: Advection) -> torch.Tensor:
-        """Random states, complex128, for an advection in float64."""
+    def initial_state(self, seed: int, indices: Sequence[int], harmonics: Harmonics) -> torch.Tensor:
+        """Random states, complex128."""
         law = {"turbulence": turbulence, "jet": jet}[self.flow]
-        return law(seed, indices, advection, self._speed)
+        return law(seed, indices, self.planet, self._speed, harmonics)
 
     def initial(self, seed: int, indices: Sequence[int], grid: SphereGrid) -> dict[str, np.ndarray]:
-        """Initial fields ``(sample, *grid.sizes)``, float64: one function for any grid."""
-        solver = ShallowWaterSolver(self, torch.float64)
-        state = self.initial_state(seed, indices, solver.advection)
-        fields = Frames(grid, solver.truncation, self.planet, torch.float64).to_fields(state)
+        """Initial fields ``(sample, *grid.sizes)``, float64: one function, cut to the truncation."""
+        frames = Frames(grid, self.stored_truncation, self.planet, torch.float64)
+        fields = frames.to_fields(self.initial_state(seed, indices, frames.scalar))
         return {name: values.numpy() for name, values in fields.items()}
 
     def check_initial(self, fields: Mapping[str, torch.Tensor]) -> None:
@@ -228,14 +234,13 @@ class ShallowWater(Evolution):
     ) -> dict[str, Any]:
         """Solve from the initial law; see :meth:`Equation.generate`."""
         solver = ShallowWaterSolver(self, getattr(torch, self.dtype))
-        exact = solver if self.dtype == "float64" else ShallowWaterSolver(self, torch.float64)
         shape = (len(indices), self.records + 1, *self.grid.sizes)
         result = {name: np.empty(shape, np.float32) for name in self.variables}
         steps, courant = [], []
         pool = 4 * solver.stepper.batch
         for start in range(0, len(indices), pool):
             members = indices[start : start + pool]
-            state = self.initial_state(seed, members, exact.advection).to(solver.harmonics.complex_dtype)
+            state = self.initial_state(seed, members, solver.harmonics).to(solver.harmonics.complex_dtype)
             for t, now in enumerate(solver.integrator(state, self.times)):
                 for name, values in solver.frames.to_fields(now).items():
                     result[name][start : start + len(members), t] = values.numpy()
@@ -272,8 +277,7 @@ class ShallowWaterSolver:
         grid = SphereGrid.gauss(half, 2 * half)
         self.harmonics = Harmonics(grid, truncation, dtype, device, powers=(0, -2))
         self.advection = Advection(self.harmonics, planet)
-        stored = min(truncation, equation.resolution // 2 - 1)
-        self.frames = Frames(equation.grid, stored, planet, dtype, device)
+        self.frames = Frames(equation.grid, equation.stored_truncation, planet, dtype, device)
         k = torch.from_numpy(planet.wavenumbers(self.harmonics))
         damping = equation.viscosity * k**2
         if equation.hyperdiffusion is not None:

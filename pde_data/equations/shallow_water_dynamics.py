@@ -47,13 +47,17 @@ class Planet:
 def split(state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Potentials $s$ and $d$ and geopotential $g$ of a state ``(sample, 3, *shape)``."""
     s, plus, minus = state.unbind(1)
-    return s, (plus + minus) * math.sqrt(0.5), (plus - minus) * complex(0, -math.sqrt(0.5))
+    return s, torch.lerp(plus, minus, 0.5), (plus - minus).mul_(-0.5j)
 
 
-def join(s: torch.Tensor, d: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """The state of $s$, $d$ and $g$."""
-    d, turned = d * math.sqrt(0.5), g * complex(0, math.sqrt(0.5))
-    return torch.stack([s, d + turned, d - turned], dim=1)
+def join(s: torch.Tensor, d: torch.Tensor, g: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """The state of $s$, $d$ and $g$; written to ``out`` if given."""
+    out = s.new_empty(len(s), 3, *s.shape[1:]) if out is None else out
+    turned = g * 1j
+    out[:, 0] = s
+    torch.add(d, turned, out=out[:, 1])
+    torch.sub(d, turned, out=out[:, 2])
+    return out
 
 
 @final
@@ -67,17 +71,19 @@ class Advection(Nonlinear):
     \phi'_t = -\nabla\cdot\phi'\mathbf v - \bar\phi\,\delta.$$
 
     With the wavenumber $k = \sqrt{l(l+1)}/a$ of a harmonic the state is $s = \zeta/k$ and
-    $q_\pm = (d \pm ig)/\sqrt2$ for $d = \delta/k$, $g = \phi'/\sqrt{\bar\phi}$: all in m/s, their squares
-    adding up to the energy of the linear waves, which turn $q_\pm$ at the rate $\mp ik\sqrt{\bar\phi}$.
-    An evaluation takes nine scalar transforms: four fields to the grid, five products back.
+    $q_\pm = d \pm ig$ for $d = \delta/k$, $g = \phi'/\sqrt{\bar\phi}$: winds in m/s, in which energy is a sum
+    of squares. Linear waves turn $q_\pm$ at the rate $\mp ik\sqrt{\bar\phi}$. An evaluation takes nine scalar
+    transforms: four fields to the grid, five products back.
     """
 
     def __init__(self, harmonics: Harmonics, planet: Planet):
         self.harmonics, self.planet = harmonics, planet
         to = {"device": harmonics.device, "dtype": harmonics.dtype}
-        self._coriolis = harmonics.fold(torch.from_numpy(planet.coriolis(harmonics.grid))).to(**to)
+        self._coriolis = harmonics.fold(torch.from_numpy(planet.coriolis(harmonics.grid))).to(**to)[
+            :, :, None, None
+        ]
         cosine = torch.from_numpy(np.cos(np.deg2rad(harmonics.grid.coordinates[0])))[:, None]
-        self._inverse_square = harmonics.fold(cosine**-2).to(**to)
+        self._inverse_square = harmonics.fold(cosine**-2).to(**to)[:, :, None]
         self._wavenumbers = torch.from_numpy(planet.wavenumbers(harmonics)).to(**to)
         self._k = self._wavenumbers.to(harmonics.complex_dtype)
 
@@ -86,29 +92,33 @@ class Advection(Nonlinear):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Rates of $s$, $d$ and $g``(sample, *shape)`` by these terms."""
         helmholtz = self.harmonics.helmholtz
-        fields = torch.stack([self._k * s, g, *helmholtz.components(s, d)], dim=1)
+        fields = s.new_empty(4, *s.shape)
+        torch.mul(s, self._k, out=fields[0])
+        fields[1] = g
+        helmholtz.components(s, d, out=fields[2:])
         values = self.harmonics.to_values(fields)
-        vorticity, geopotential, velocity = values[:, :1], values[:, 1:2], values[:, 2:]
+        vorticity, geopotential, velocity = values[:, :, :1], values[:, :, 1:2], values[:, :, 2:]
         vorticity += self._coriolis
-        products = values.new_empty(len(s), 5, *self.harmonics.folded)
-        torch.mul(velocity, vorticity, out=products[:, 0:2])
-        torch.mul(velocity, geopotential, out=products[:, 2:4])
-        u, v = velocity.unbind(1)
-        torch.mul(u, u, out=products[:, 4]).addcmul_(v, v)
-        self._square, self._geopotential = products[:, 4], values[:, 1]
-        a, b, c, e, square = self.harmonics.to_modes(products).unbind(1)
-        rate = helmholtz.rotation(a, b) + 0.5 * self._k * square
-        return -helmholtz.outflow(a, b), rate, -self._k * helmholtz.outflow(c, e)
+        products = values.new_empty(*values.shape[:2], 5, *values.shape[3:])
+        torch.mul(velocity, vorticity, out=products[:, :, 0:2])
+        torch.mul(velocity, geopotential, out=products[:, :, 2:4])
+        u, v = velocity.unbind(2)
+        torch.mul(u, u, out=products[:, :, 4]).addcmul_(v, v)
+        self._square, self._geopotential = products[:, :, 4], values[:, :, 1]
+        a, b, c, e, square = self.harmonics.to_modes(products).unbind(0)
+        rate = helmholtz.rotation(a, b).addcmul_(square, self._k, value=0.5)
+        return helmholtz.inflow(a, b), rate, helmholtz.inflow(c, e).mul_(self._k)
 
     def __call__(self, modes: torch.Tensor, out: torch.Tensor) -> None:
         """See :class:`Nonlinear`."""
-        out.copy_(join(*self.tendencies(*split(modes))))
+        join(*self.tendencies(*split(modes)), out=out)
 
     def rate(self) -> torch.Tensor:
         """Highest wavenumber times wind and excess of wave speed, and the rate of rotation."""
-        wind = (self._square * self._inverse_square).flatten(1).amax(1).sqrt()
+        wind = (self._square * self._inverse_square).amax((0, 1, 3)).sqrt()
         mean = self.planet.wave_speed
-        excess = ((mean * (mean + self._geopotential)).sqrt() - mean).abs().flatten(1).amax(1)
+        extremes = torch.stack(torch.aminmax(self._geopotential.movedim(2, 0).flatten(1), dim=1))
+        excess = ((mean * (mean + extremes)).sqrt() - mean).abs().amax(0)
         return float(self._wavenumbers.max()) * (wind + excess) + 2 * self.planet.rotation_rate
 
     def balanced(self, s: torch.Tensor) -> torch.Tensor:
@@ -142,19 +152,18 @@ class Frames:
         planet = self.planet
         anomaly = (fields["height"] - planet.mean_depth) * (planet.gravity / planet.wave_speed)
         g = self.scalar.to_modes(self.scalar.fold(anomaly)) * self._mask
-        wind = torch.stack([fields["u"], fields["v"]], dim=1)
-        u, v = self.vector.to_modes(self.vector.fold(wind)).unbind(1)
+        wind = torch.stack([fields["u"], fields["v"]])
+        u, v = self.vector.to_modes(self.vector.fold(wind))
         helmholtz = self.vector.helmholtz
-        return join(helmholtz.rotation(u, v), helmholtz.outflow(u, v), g)
+        return join(helmholtz.rotation(u, v), -helmholtz.inflow(u, v), g)
 
     def to_fields(self, state: torch.Tensor) -> dict[str, torch.Tensor]:
         """``height`` in m, ``u`` and ``v`` in m/s and ``vorticity`` in 1/s of a state."""
         orders, columns = self.scalar.shape
         s, d, g = split(state[..., :orders, :columns] * self._mask)
         planet = self.planet
-        wind = torch.stack(self.vector.helmholtz.components(s, d), dim=1)
-        u, v = self.vector.unfold(self.vector.to_values(wind)).unbind(1)
-        scalars = torch.stack([g, self._k * s], dim=1)
-        anomaly, vorticity = self.scalar.unfold(self.scalar.to_values(scalars)).unbind(1)
+        wind = torch.stack(self.vector.helmholtz.components(s, d))
+        u, v = self.vector.unfold(self.vector.to_values(wind))
+        anomaly, vorticity = self.scalar.unfold(self.scalar.to_values(torch.stack([g, self._k * s])))
         height = planet.mean_depth + anomaly * (planet.wave_speed / planet.gravity)
         return {"height": height, "u": u, "v": v, "vorticity": vorticity}

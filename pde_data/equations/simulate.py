@@ -62,9 +62,7 @@ def simulate(equation: str, initial: Values, times: Sequence[float], **parameter
     if set(fields) == {""} and len(names) == 1:
         fields = {names[0]: fields[""]}
     if set(fields) != set(names):
-        raise ValueError(
-            f"{equation} starts from {', '.join(names)}: give a dict of their initial values"
-        )
+        raise ValueError(f"{equation} starts from {', '.join(names)}: give a dict of their initial values")
     if len(shape) - 1 != settings.grid.ndim:
         raise ValueError(
             f"initial values of shape {shape}: expected {settings.grid.ndim} axes of space after the samples"

@@ -38,6 +38,7 @@ class EquationCase:
     """A cheap member of an equation's family, a different one, and what is known of its solutions.
 
     `drift` allows each budget of the equation so much relative change over the run of `equation` in float64.
+    `needs` names a module without which the case is skipped.
     """
 
     equation: Equation
@@ -45,6 +46,7 @@ class EquationCase:
     exact: tuple[Exact, ...]
     orders: tuple[Order, ...] = ()
     drift: Mapping[str, float] = field(default_factory=dict)
+    needs: str = ""
 
 
 def relative(computed: np.ndarray, expected: np.ndarray) -> float:
