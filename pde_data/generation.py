@@ -192,10 +192,12 @@ def _schema(request: Request, indices: range, scalars: dict[str, np.ndarray]) ->
         "sample": Variable(("sample",), np.asarray(indices, dtype=np.int64), {"long_name": "sample number"})
     }
     if equation.times is not None:
-        attributes = {"units": "1", "long_name": "time", "axis": "T"}
+        attributes = {"units": equation.time_units, "long_name": "time", "axis": "T"}
         variables["time"] = Variable(("time",), np.asarray(equation.times, np.float64), attributes)
     for name, (values, attributes) in axes.items():
         variables[name] = Variable((name,), values, attributes)
+    for name, (dims, values, attributes) in equation.auxiliary.items():
+        variables[name] = Variable(dims, values, attributes)
     for name, values in scalars.items():
         variables[name] = Variable(("sample",), np.asarray(values))
     for name, attributes in equation.variables.items():

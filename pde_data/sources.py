@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from pde_data.arrays import FieldArray, MappedArray, MemoryArray
 from pde_data.grids import Grid, resample
+from pde_data.sphere import WEIGHTS, SphereGrid
 from pde_data.splits import split_mask
 from pde_data.storage import DatasetError, Schema, Variable
 
@@ -112,6 +113,8 @@ def grid_of(schema: Schema, space: Sequence[str], where: str) -> Grid:
     if len(axes) < len(space):
         return Grid(tuple(sizes[dim] for dim in space))
     attributes = [axis.attributes for axis in axes]
+    if [a.get("standard_name") for a in attributes] == ["latitude", "longitude"]:
+        return _sphere(schema, axes, where)
     periodic = tuple(a.get("boundary") == "periodic" for a in attributes)
     if all("grid_location" in a for a in attributes):
         lengths = tuple(float(a["grid_length"]) for a in attributes)
@@ -123,6 +126,17 @@ def grid_of(schema: Schema, space: Sequence[str], where: str) -> Grid:
         return Grid.from_coordinates(*(axis.values for axis in axes), periodic=periodic)
     except ValueError as error:
         raise DatasetError(f"{where}: {error}") from error
+
+
+def _sphere(schema: Schema, axes: Sequence[Variable], where: str) -> Grid:
+    weights = schema.variables.get(WEIGHTS)
+    try:
+        grid = SphereGrid.from_coordinates(
+            *(axis.values for axis in axes), weights=None if weights is None else weights.values
+        )
+    except ValueError as error:
+        raise DatasetError(f"{where}: {error}") from error
+    return cast(Grid, grid)  # it answers the same questions
 
 
 def field_array(variable: Variable, name: str, where: str) -> FieldArray:

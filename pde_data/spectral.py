@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from functools import reduce
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 import torch
@@ -167,6 +167,14 @@ def phi_functions(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     return results[0], results[1], results[2]
 
 
+class ModeSpace(Protocol):
+    """What a time step asks of the space of modes."""
+
+    dtype: torch.dtype
+    complex_dtype: torch.dtype
+    device: torch.device
+
+
 class ETDRK4:
     r"""Fourth-order exponential Runge-Kutta steps for $\hat u_t = \lambda\hat u + N(\hat u)$, batched.
 
@@ -176,7 +184,7 @@ class ETDRK4:
     ``batch`` samples; coefficients are kept per step size.
     """
 
-    def __init__(self, spectrum: Spectrum, linear: torch.Tensor, nonlinear: Nonlinear, batch: int):
+    def __init__(self, spectrum: ModeSpace, linear: torch.Tensor, nonlinear: Nonlinear, batch: int):
         self.spectrum, self.linear, self.nonlinear, self.batch = spectrum, linear, nonlinear, batch
         shape = (batch, *linear.shape)
         self._work = [

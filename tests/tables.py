@@ -16,6 +16,7 @@ from tests.cases import (
     mhd,
     navier_stokes,
     poisson,
+    shallow_water,
     stokes,
     wave,
 )
@@ -35,6 +36,7 @@ EQUATIONS: dict[str, EquationCase] = {
     "mhd": mhd.CASE,
     "navier_stokes": navier_stokes.CASE,
     "poisson": poisson.CASE,
+    "shallow_water": shallow_water.CASE,
     "stokes": stokes.CASE,
     "wave": wave.CASE,
 }

@@ -15,6 +15,7 @@ from pde_data.equations.kuramoto_sivashinsky import KuramotoSivashinsky
 from pde_data.equations.mhd import MHD
 from pde_data.equations.navier_stokes import NavierStokes
 from pde_data.equations.poisson import Poisson
+from pde_data.equations.shallow_water import ShallowWater
 from pde_data.equations.simulate import simulate
 from pde_data.equations.stokes import Stokes
 from pde_data.equations.wave import Wave
@@ -36,6 +37,7 @@ EQUATIONS: dict[str, type[Equation]] = {
         MHD,
         NavierStokes,
         Poisson,
+        ShallowWater,
         Stokes,
         Wave,
     )

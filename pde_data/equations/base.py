@@ -28,6 +28,10 @@ class Equation(ABC):
     """The equation in plain text, its parameters by name."""
     static: ClassVar[tuple[str, ...]] = ()
     """Names of variables without a time axis."""
+    derived: ClassVar[tuple[str, ...]] = ()
+    """Names of variables that follow from the others, so that initial values leave them out."""
+    time_units: ClassVar[str] = "1"
+    """Units of ``times``."""
 
     @classmethod
     def from_parameters(cls, **parameters: Any) -> Self:
@@ -58,6 +62,11 @@ class Equation(ABC):
     def coordinates(self) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
         """Values and attributes of each space axis by name; by default those of ``grid``."""
         return self.grid.coordinate_attributes()
+
+    @property
+    def auxiliary(self) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]:
+        """Dimensions, values and attributes of variables that belong to the space axes, by name."""
+        return {}
 
     @property
     @abstractmethod

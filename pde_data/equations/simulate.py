@@ -61,13 +61,11 @@ def simulate(equation: str, initial: Values, times: Sequence[float], **parameter
     settings = known[equation].from_parameters(
         resolution=max(shape[1:]), t_end=float(steps[-1]) or 1.0, **parameters
     )
-    names = list(settings.variables)
+    names = [name for name in settings.variables if name not in settings.derived]
     if set(fields) == {""} and len(names) == 1:
         fields = {names[0]: fields[""]}
     if set(fields) != set(names):
-        raise ValueError(
-            f"{equation} has the variables {', '.join(names)}: give a dict of their initial values"
-        )
+        raise ValueError(f"{equation} starts from {', '.join(names)}: give a dict of their initial values")
     if len(shape) - 1 != settings.grid.ndim:
         raise ValueError(
             f"initial values of shape {shape}: expected {settings.grid.ndim} axes of space after the samples"
@@ -77,7 +75,7 @@ def simulate(equation: str, initial: Values, times: Sequence[float], **parameter
             raise ValueError(f"initial values of {name} contain NaN or infinity")
     settings.check_initial(fields)
     frames = list(settings.solve(fields, steps.tolist()))
-    result = {name: torch.stack([frame[name] for frame in frames], dim=1) for name in names}
+    result = {name: torch.stack([frame[name] for frame in frames], dim=1) for name in settings.variables}
     if any(isinstance(values, np.ndarray) for values in given.values()):
         result = {name: values.numpy() for name, values in result.items()}
     return result if isinstance(initial, Mapping) else result[names[0]]  # pyright: ignore[reportReturnType]

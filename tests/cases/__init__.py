@@ -59,6 +59,7 @@ class EquationCase:
     `drift` allows each budget of the equation so much relative change over the run of `equation` in float64.
     `symmetries` are those keys of `SYMMETRIES` with which solving commutes: these and, on a periodic box of
     that dimension, no other. `decreasing` maps fields `(..., *space)` to what never grows in time.
+    `needs` names a module without which the case is skipped.
     """
 
     equation: Equation
@@ -69,6 +70,7 @@ class EquationCase:
     drift: Mapping[str, float] = field(default_factory=dict)
     symmetries: tuple[str, ...] = ()
     decreasing: Mapping[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = field(default_factory=dict)
+    needs: str = ""
 
 
 def _translate(axis: int) -> Callable[[np.ndarray, str], np.ndarray]:
