@@ -62,7 +62,8 @@ def field_names(schema: Schema, inputs: Any, targets: Any, where: str) -> tuple[
 def _recommended(schema: Schema, role: str) -> list[str] | None:
     """Names in a global attribute, with spaces between them as in other lists of the CF conventions."""
     names = schema.attributes.get(role, "")
-    return list(names.split() if isinstance(names, str) else names) or None
+    listed = names.split() if isinstance(names, str) else list(np.ravel(names))
+    return listed if listed and all(isinstance(name, str) for name in listed) else None
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:
@@ -116,16 +117,15 @@ def grid_of(schema: Schema, space: Sequence[str], where: str) -> Grid:
     if [a.get("standard_name") for a in attributes] == ["latitude", "longitude"]:
         return _sphere(schema, axes, where)
     periodic = tuple(a.get("boundary") == "periodic" for a in attributes)
-    if all("grid_location" in a for a in attributes):
-        lengths = tuple(float(a["grid_length"]) for a in attributes)
-        origin = tuple(float(a["grid_origin"]) for a in attributes)
-        return Grid(
-            tuple(sizes[d] for d in space), lengths, periodic, str(attributes[0]["grid_location"]), origin
-        )
     try:
+        if all("grid_location" in a for a in attributes):
+            lengths = tuple(float(a["grid_length"]) for a in attributes)
+            origin = tuple(float(a["grid_origin"]) for a in attributes)
+            location = str(attributes[0]["grid_location"])
+            return Grid(tuple(sizes[d] for d in space), lengths, periodic, location, origin)
         return Grid.from_coordinates(*(axis.values for axis in axes), periodic=periodic)
-    except ValueError as error:
-        raise DatasetError(f"{where}: {error}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DatasetError(f"{where}: the coordinates {', '.join(space)} make no grid: {error}") from error
 
 
 def _sphere(schema: Schema, axes: Sequence[Variable], where: str) -> Grid:

@@ -96,7 +96,9 @@ def write(
         if not storage:
             _reserve(temporary, schema)
         try:
-            with h5py.File(temporary, "w", alignment_threshold=65536, alignment_interval=4096) as file:
+            # Since HDF5 1.10 headers and indices carry checksums; before, a wrong bit there goes unnoticed.
+            layout = {"alignment_threshold": 65536, "alignment_interval": 4096, "libver": ("v110", "v110")}
+            with h5py.File(temporary, "w", **layout) as file:
                 _declare(file, schema, storage)
                 for first, values in blocks:
                     for name, block in values.items():

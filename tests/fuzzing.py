@@ -42,8 +42,8 @@ FOREIGN = (
 class Original:
     """A sound file or folder, and the file in it to be damaged.
 
-    `checked` says that every value in it stands under a checksum: then a damaged copy is refused, or read as
-    the original.
+    `checked` says that every value in it stands under a checksum: then a copy with wrong bytes is refused, or
+    read as the original.
     """
 
     name: str
@@ -245,11 +245,9 @@ def run(folder: Path, count: int, seed: int = 0, keep: Path | None = None) -> It
             way = damage(place / original.target.relative_to(original.path.parent), rng)
             answer = worker.open(path)
             kind = answer["kind"]
-            if (
-                kind == "read"
-                and original.checked
-                and answer["digests"] != expected[original.name]["digests"]
-            ):
+            # What puts other values into a sound HDF5 file writes other checksums as well.
+            checked = original.checked and not (way.startswith("types") and original.path.is_file())
+            if kind == "read" and checked and answer["digests"] != expected[original.name]["digests"]:
                 kind, answer["words"] = "silent", "other values than those under the checksum"
             report.kinds[kind] += 1
             report.by_original[original.name][kind] += 1

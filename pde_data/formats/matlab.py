@@ -8,14 +8,13 @@ are compressed, or stored with the sample axis fastest), a v7.3 file stays on di
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from pde_data.arrays import FieldArray, FileArray, MemoryArray
-from pde_data.formats import named
+from pde_data.formats import mat5, named
 from pde_data.formats.recognition import Verdict, hdf5_layout, once_per_file
 from pde_data.safety import MAX_RATIO, safe_open
 from pde_data.storage import DatasetError, Schema
@@ -27,7 +26,6 @@ _NUMERIC = {
     "logical",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 }
-_COMPRESSED, _MATRIX = 15, 14
 
 
 def recognises(path: Path) -> Verdict:
@@ -86,7 +84,7 @@ def _v5_kinds(path: Path) -> dict[str, str]:
 def _v5_contents(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
     import scipy.io
 
-    _check_elements(path)
+    mat5.check(path, "little" if _header(path)[126:128] == b"IM" else "big")
     try:
         found = scipy.io.whosmat(path)
     except Exception as error:  # what a damaged file ends in depends on the byte that is wrong
@@ -122,39 +120,6 @@ def _damaged(path: Path, error: Exception) -> str:
     return (
         f"cannot read {path} as a MATLAB file ({type(error).__name__}: {error}); download or write it again"
     )
-
-
-def _check_elements(path: Path) -> None:
-    """Look at what each element of a v5 file says of its size, before SciPy makes room for it."""
-    order = "little" if _header(path)[126:128] == b"IM" else "big"
-    end = path.stat().st_size
-    with path.open("rb") as file:
-        place = 128
-        while place + 8 <= end:
-            file.seek(place)
-            tag = file.read(8)
-            kind, size = (int.from_bytes(tag[at : at + 4], order) for at in (0, 4))
-            if kind not in (_COMPRESSED, _MATRIX):
-                raise DatasetError(
-                    f"{path}: the element at byte {place} is of unknown kind {kind}; it is damaged"
-                )
-            if place + 8 + size > end:
-                raise DatasetError(
-                    f"{path} is truncated: the variable at byte {place} has {size:,} bytes, of which "
-                    f"{end - place - 8:,} are there; download or write it again"
-                )
-            if kind == _COMPRESSED:
-                try:
-                    inner = zlib.decompressobj().decompress(file.read(min(size, 4096)), 8)
-                except zlib.error as error:
-                    raise DatasetError(_damaged(path, error)) from error
-                inflated = int.from_bytes(inner[4:8], order)
-                if inflated > MAX_RATIO * (size + 8):
-                    raise DatasetError(
-                        f"{path}: the variable at byte {place} declares {inflated:,} bytes but only {size:,} "
-                        "are stored; the file is damaged or forged"
-                    )
-            place += 8 + size
 
 
 def _v73(path: Path) -> dict[str, FieldArray]:
