@@ -20,6 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # README shows sizes that people use; here each becomes one that takes seconds.
 SMALL = {
     "samples=250, resolution=64": "samples=12, resolution=16, processes=1",
+    "samples=64, resolution=64": "samples=6, resolution=16, processes=1",
     "t_end=20, records=20": "t_end=2, records=2",
     "n_modes=(24, 24)": "n_modes=(8, 8)",
     "hidden_channels=32": "hidden_channels=6",
