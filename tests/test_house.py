@@ -108,7 +108,8 @@ def test_constraints_pin_every_core_dependency_within_its_bound():
 
 
 def blocks(language: str) -> list[str]:
-    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    found = [block for name, block in fenced if name == language]
     return [re.sub("|".join(map(re.escape, SMALL)), lambda match: SMALL[match[0]], block) for block in found]
 
 

@@ -47,6 +47,7 @@ class ShallowWater(Evolution):
     """
 
     name: ClassVar[str] = "shallow_water"
+    formula: ClassVar[str] = "v_t = -(zeta + f) k x v - grad(gravity*h + v^2/2) + D v, h_t = -div(h v) + D h"
     time_units: ClassVar[str] = "s"
     derived: ClassVar[tuple[str, ...]] = ("vorticity",)
 
@@ -176,7 +177,7 @@ class ShallowWater(Evolution):
     def attributes(self) -> dict[str, Any]:
         """Equation, parameters, seed scheme and solver."""
         return {
-            "equation": "v_t = -(zeta + f) k x v - grad(gravity*h + v^2/2) + D v, h_t = -div(h v) + D h",
+            "equation": self.formula,
             **{k: "default" if v is None else v for k, v in self.parameters().items()},
             "hyperdiffusion": "none" if self.hyperdiffusion is None else self.hyperdiffusion,
             "speed": self._speed,
