@@ -27,7 +27,8 @@ def read(case: Case, folder: Path) -> tuple[tuple[str, ...], list[str]]:
     found = pde_data.open(path).load()
     seconds = time.perf_counter() - start
     problems = differences(found, expected)
-    fields = ", ".join(name for name in found.data_vars if len(found[name].dims) > 1)
+    names = [str(name) for name in found.data_vars if len(found[name].dims) > 1]
+    fields = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     sizes = ", ".join(f"{dim} {size}" for dim, size in found.sizes.items())
     return (case.name, case.file, fields, sizes, "no" if problems else "yes", f"{seconds:.3f}"), problems
 

@@ -18,7 +18,7 @@ import scipy.io
 import xarray as xr
 
 import pde_data
-from pde_data import DatasetError
+from pde_data import DatasetError, vetting
 from pde_data.safety import safe_open
 from pde_data.storage import Schema, Variable, write
 
@@ -546,3 +546,22 @@ def test_what_a_file_declares_is_not_what_it_gets(tmp_path):
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == sorted(f"refused {name}" for name in os.listdir(tmp_path))
     assert len(forged) >= 5
+
+
+@pytest.mark.parametrize(
+    ("helper", "words"),
+    [
+        ("import os; input(); os.abort()", r"the HDF5 library crashes on it \(Aborted\)"),
+        ("import time; input(); time.sleep(60)", "the HDF5 library does not come back from it"),
+    ],
+)
+def test_a_file_that_the_library_does_not_survive(good, monkeypatch, helper, words):
+    """The helper process stands for the library; the next file meets a new one."""
+    path, values = good
+    vetting._end()
+    monkeypatch.setattr(vetting, "_START", helper)
+    monkeypatch.setattr(vetting, "_SECONDS", 2.0)
+    with pytest.raises(DatasetError, match=f"good.h5 is damaged: {words}; download"):
+        pde_data.open(path)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(pde_data.open(path).u.values, values)
