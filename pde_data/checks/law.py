@@ -114,7 +114,9 @@ def _parameter(
     found = problem.estimate(samples, name)
     error = np.abs(found.factor - 1)
     # Of what the solver cannot resolve, such as a shock, every parameter would explain a little.
-    telling = np.flatnonzero((found.bound < tolerance) & ((error <= tolerance) | (found.left < _NOTHING_LEFT)))
+    telling = np.flatnonzero(
+        (found.bound < tolerance) & ((error <= tolerance) | (found.left < _NOTHING_LEFT))
+    )
     if not len(telling):
         return skipped("parameter", name, "the data hardly depend on it")
     error = error[telling]

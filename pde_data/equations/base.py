@@ -26,6 +26,8 @@ class Equation(ABC):
     name: ClassVar[str]
     static: ClassVar[tuple[str, ...]] = ()
     """Names of variables without a time axis."""
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "numpy")
+    """Distributions whose versions may decide the last digits."""
 
     @classmethod
     def from_parameters(cls, **parameters: Any) -> Self:
@@ -49,16 +51,6 @@ class Equation(ABC):
 
     @property
     @abstractmethod
-    def grid(self) -> Grid:
-        """The grid of the stored frames."""
-
-    @property
-    def coordinates(self) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
-        """Values and attributes of each space axis by name; by default those of ``grid``."""
-        return self.grid.coordinate_attributes()
-
-    @property
-    @abstractmethod
     def times(self) -> np.ndarray | None:
         """Times of the stored frames, float64; ``None`` for a steady problem."""
 
@@ -77,13 +69,9 @@ class Equation(ABC):
 
         Returns one float32 array ``(sample, time, *space)`` per variable, without ``time`` for those in
         ``static`` and in steady problems, and ``parameters`` and ``diagnostics``: dicts of arrays
-        ``(sample,)``. A sample depends on ``seed`` and its index alone. ``progress`` is called with the
-        number of samples finished since the last call.
+        ``(sample,)``; a :class:`MeshEquation` returns arrays over nodes instead. A sample depends on ``seed``
+        and its index alone. ``progress`` is called with the number of samples finished since the last call.
         """
-
-    def budgets(self, fields: Mapping[str, np.ndarray], grid: Grid) -> dict[str, np.ndarray]:
-        """Quantities that the exact solution keeps, from fields ``(..., *space)``, as arrays ``(...)``."""
-        return {}
 
     def parameters(self) -> dict[str, Any]:
         """The fields of the dataclass by name."""
@@ -121,7 +109,25 @@ class Equation(ABC):
                     raise ValueError(f"{name}={value} must be {text}")
 
 
-class Steady(Equation):
+class GridEquation(Equation):
+    """Equations whose samples all lie on one grid."""
+
+    @property
+    @abstractmethod
+    def grid(self) -> Grid:
+        """The grid of the stored frames."""
+
+    @property
+    def coordinates(self) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+        """Values and attributes of each space axis by name; by default those of ``grid``."""
+        return self.grid.coordinate_attributes()
+
+    def budgets(self, fields: Mapping[str, np.ndarray], grid: Grid) -> dict[str, np.ndarray]:
+        """Quantities that the exact solution keeps, from fields ``(..., *space)``, as arrays ``(...)``."""
+        return {}
+
+
+class Steady(GridEquation):
     """Problems without time."""
 
     @property
@@ -133,7 +139,7 @@ class Steady(Equation):
         """``(sample,)``: relative residual of the discrete equation for fields ``(sample, *space)``."""
 
 
-class Evolution(Equation):
+class Evolution(GridEquation):
     """Initial value problems; the fields ``resolution``, ``t_end``, ``records`` and ``dtype`` are theirs.
 
     ``resolution`` is the number of points of the longest axis.

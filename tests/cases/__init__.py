@@ -38,6 +38,7 @@ class EquationCase:
     """A cheap member of an equation's family, a different one, and what is known of its solutions.
 
     `drift` allows each budget of the equation so much relative change over the run of `equation` in float64.
+    `samples` is how many make a batch for tests, `requires` an optional package.
     """
 
     equation: Equation
@@ -45,6 +46,15 @@ class EquationCase:
     exact: tuple[Exact, ...]
     orders: tuple[Order, ...] = ()
     drift: Mapping[str, float] = field(default_factory=dict)
+    samples: int = 20
+    requires: str | None = None
+
+
+def by_sample(result: Mapping[str, np.ndarray], variable: str) -> list[np.ndarray]:
+    """Values of a variable, sample by sample, of what an equation generated; on grids or on meshes."""
+    if "meshes" not in result:
+        return list(result[variable])
+    return np.split(result[variable], np.cumsum([len(mesh.points) for mesh in result["meshes"]])[:-1])
 
 
 def relative(computed: np.ndarray, expected: np.ndarray) -> float:
