@@ -48,6 +48,8 @@ class FieldArray(ABC):
         first, rest = key[0], key[1:]
         if isinstance(first, int | np.integer):
             return _outer(self.sample(range(self.shape[0])[first]), rest)
+        if isinstance(first, slice) and (whole := self.rows) is not None:
+            return np.array(_outer(whole, key))
         indices = range(self.shape[0])[first] if isinstance(first, slice) else np.asarray(first)
         parts = [_outer(self.sample(int(index)), rest) for index in indices]
         if parts:
