@@ -33,8 +33,6 @@ class MeshEquation(Equation):
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "scikit-fem")
-
-    """The equation in plain text."""
     solver: ClassVar[str]
     """The discretisation in words."""
     law: ClassVar[str]
