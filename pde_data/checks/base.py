@@ -87,7 +87,7 @@ class Subject:
     @property
     def count(self) -> int:
         """Number of samples."""
-        return self.schema.sizes["sample"]
+        return self.schema.sizes.get("sample", 0)
 
     def over_time(self, name: str) -> bool:
         """Whether a field has a time axis."""
@@ -136,7 +136,7 @@ class Subject:
         for variable in self.schema.fields.values():
             dims = tuple(d for d in variable.dims if d not in ("sample", "time"))
             groups[dims] = groups.get(dims, 0) + 1
-        return max(groups, key=lambda dims: groups[dims])
+        return max(groups, key=lambda dims: groups[dims], default=())
 
     @cached_property
     def grid(self) -> Grid | str:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import numpy as np
 
 from pde_data import sources
-from pde_data.audit.actions import KINDS, Action
-from pde_data.audit.actions import symmetries as listed
-from pde_data.audit.library import Library
-from pde_data.audit.regression import Defect, Moments, defects, same_distribution
 from pde_data.storage import DatasetError, Schema
+from pde_data.symmetry.actions import KINDS, Action
+from pde_data.symmetry.actions import symmetries as listed
+from pde_data.symmetry.library import Library
+from pde_data.symmetry.regression import Defect, Moments, defects, same_distribution
 
 if TYPE_CHECKING:
     import xarray
