@@ -140,7 +140,7 @@ class Subject:
 
     @cached_property
     def grid(self) -> Grid | str:
-        """The grid of `space`, or why there is none."""
+        """The grid of `space`, of a box or a sphere, or why there is none."""
         missing = [dim for dim in self.space if dim not in self.schema.variables]
         if missing:
             return f"no coordinate for {', '.join(missing)}"
@@ -148,6 +148,12 @@ class Subject:
             return sources.grid_of(self.schema, self.space, self.name)
         except (DatasetError, ValueError, KeyError) as error:
             return f"no uniform grid: {error}"
+
+    @property
+    def box(self) -> Grid | str:
+        """The grid, where it is one of a box; why not, otherwise."""
+        plain = isinstance(self.grid, Grid | str)
+        return self.grid if plain else "latitudes and longitudes, where only boxes are looked at"
 
     @cached_property
     def known(self) -> Known | str:
