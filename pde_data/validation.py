@@ -124,8 +124,9 @@ def _run(name: str, check: Any, subject: Subject) -> Iterator[Row]:
     try:
         with np.errstate(all="ignore"):  # what is not finite is a row of the report
             yield from check(subject)
-    except (DatasetError, OSError) as error:
-        yield Row(name, "file", "fail", remark=f"cannot be read: {_words(error)}")
+    except Exception as error:  # what a damaged file ends in depends on the byte that is wrong
+        remark = f"the check could not be finished ({type(error).__name__}): {_words(error)}"
+        yield Row(name, "file", "fail", remark=remark)
 
 
 def _words(error: Exception) -> str:

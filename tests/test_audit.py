@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from pde_data import EQUATIONS, DatasetError, Grid, audit
-from pde_data.audit.actions import symmetries
-from pde_data.audit.regression import Moments, same_distribution
 from pde_data.cli import main
 from pde_data.random_fields import GaussianRandomField
 from pde_data.sources import coordinate_variables
 from pde_data.storage import Schema, Variable, write
+from pde_data.symmetry.actions import symmetries
+from pde_data.symmetry.regression import Moments, same_distribution
 
 SPACE = ("x", "y", "z")
 KINDS = {"s": "scalar", "p": "pseudoscalar", "vx": "vector x", "vy": "vector y"}

@@ -13,7 +13,11 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("opflow", "pde_data", "solvers")
-DOORS = ("opflow", "opflow.metrics", "opflow.plot", "opflow.runs", "opflow.training", "pde_data", "solvers")
+DOORS = (
+    *("opflow", "opflow.metrics", "opflow.plot", "opflow.runs", "opflow.training"),
+    *("pde_data", "pde_data.audit"),
+    "solvers",
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 

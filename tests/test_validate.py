@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
+import h5py
 import numpy as np
 import pytest
 
@@ -114,6 +115,25 @@ def test_what_cannot_be_opened(tmp_path):
     (tmp_path / "junk.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     (row,) = validate(tmp_path / "junk.h5").failures
     assert row.check == "readable" and "junk.h5" in row.remark
+
+
+def test_values_that_cannot_be_read_fail(tmp_path):
+    path = tmp_path / "chunks.h5"
+    with h5py.File(path, "w") as file:
+        for name, values in (("sample", np.arange(4)), ("x", np.arange(4096) / 4096)):
+            file[name] = values
+            file[name].make_scale(name)
+        u = file.create_dataset(
+            "u", data=np.random.default_rng(0).random((4, 4096)), chunks=(1, 4096), fletcher32=True
+        )
+        for axis, name in enumerate(("sample", "x")):
+            u.dims[axis].attach_scale(file[name])
+        place = u.id.get_chunk_info(2).byte_offset
+    data = bytearray(path.read_bytes())
+    data[place + 100] ^= 1
+    path.write_bytes(data)
+    (row,) = rows(validate(path), "finite")
+    assert row.verdict == "fail" and "could not be finished" in row.remark
 
 
 def test_number_of_samples_is_checked(folder):

@@ -87,7 +87,7 @@ class Subject:
     @property
     def count(self) -> int:
         """Number of samples."""
-        return self.schema.sizes["sample"]
+        return self.schema.sizes.get("sample", 0)
 
     def over_time(self, name: str) -> bool:
         """Whether a field has a time axis."""
@@ -136,11 +136,11 @@ class Subject:
         for variable in self.schema.fields.values():
             dims = tuple(d for d in variable.dims if d not in ("sample", "time"))
             groups[dims] = groups.get(dims, 0) + 1
-        return max(groups, key=lambda dims: groups[dims])
+        return max(groups, key=lambda dims: groups[dims], default=())
 
     @cached_property
     def grid(self) -> Grid | str:
-        """The grid of `space`, or why there is none."""
+        """The grid of `space`, of a box or a sphere, or why there is none."""
         missing = [dim for dim in self.space if dim not in self.schema.variables]
         if missing:
             return f"no coordinate for {', '.join(missing)}"
@@ -148,6 +148,12 @@ class Subject:
             return sources.grid_of(self.schema, self.space, self.name)
         except (DatasetError, ValueError, KeyError) as error:
             return f"no uniform grid: {error}"
+
+    @property
+    def box(self) -> Grid | str:
+        """The grid, where it is one of a box; why not, otherwise."""
+        plain = isinstance(self.grid, Grid | str)
+        return self.grid if plain else "latitudes and longitudes, where only boxes are looked at"
 
     @cached_property
     def known(self) -> Known | str:

@@ -15,7 +15,7 @@ from pde_data.grids import Grid
 # Of the root mean square of the field, or of its differences: points on the boundary have it exactly, from
 # cell centres it is extrapolated.
 _AT_POINTS, _EXTRAPOLATED = 1e-3, 0.1
-_SLOPE = 0.25
+_SLOPE = 0.5
 
 _ZERO = re.compile(
     r"(?P<d>d(?=\w+/dn))?(?P<name>\w+?)(?:/dn)? (?:= )?0 (?:"
@@ -38,7 +38,7 @@ class _Face:
 
 def boundary(subject: Subject) -> Iterator[Row]:
     """Fields and normal derivatives that vanish on faces of the box, where the file says so."""
-    grid = subject.grid
+    grid = subject.box
     if isinstance(grid, str):
         yield skipped("boundary", "fields", grid)
         return

@@ -31,7 +31,7 @@ def divergence(subject: Subject) -> Iterator[Row]:
             "divergence", "fields", "no field whose attribute symmetry is 'vector x', 'vector y', ..."
         )
     for stem, components in vectors:
-        grid = subject.grid
+        grid = subject.box
         about = " ".join(
             [stem, *(str(subject.schema.fields[n].attributes.get("long_name")) for n in components)]
         )

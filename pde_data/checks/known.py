@@ -50,9 +50,8 @@ def recognise(schema: Schema, grid: Grid | str) -> Known | str:
     if name not in EQUATIONS:
         return f"equation_name={name!r} is none of pde_data.EQUATIONS"
     cls = EQUATIONS[name]
-    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-    given = {key: _value(v) for key, v in schema.attributes.items() if key in known}
-    given = {key: value for key, value in given.items() if value != "default"}
+    known = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
+    given = {key: _value(v, known[key]) for key, v in schema.attributes.items() if key in known}
     if isinstance(grid, Grid):
         if "length" in known and "length" not in given and len(set(grid.lengths)) == 1:
             given["length"] = grid.lengths[0]
@@ -74,8 +73,10 @@ def recognise(schema: Schema, grid: Grid | str) -> Known | str:
     return Known(equation, names, varying)
 
 
-def _value(attribute: Any) -> Any:
-    """What `storage.as_attribute` was given."""
+def _value(attribute: Any, kind: str) -> Any:
+    """What `storage.as_attribute` was given, for a parameter of a type."""
+    if isinstance(attribute, str) and attribute in ("default", "none") and "None" in kind:
+        return None
     if isinstance(attribute, np.ndarray):
         return tuple(attribute.tolist())
     if isinstance(attribute, str) and (attribute in ("true", "false", "null") or attribute[:1] in ("[", "{")):

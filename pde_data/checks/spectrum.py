@@ -15,7 +15,7 @@ _NOTHING = 1e-5  # part of the variance below which the tail does not matter
 
 def tails(subject: Subject) -> Iterator[Row]:
     """Energy per mode at the end of the resolved band, against that in its middle."""
-    grid = subject.grid
+    grid = subject.box
     if isinstance(grid, str):
         yield skipped("spectrum", "fields", grid)
         return

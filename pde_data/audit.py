@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import numpy as np
 
 from pde_data import sources
-from pde_data.audit.actions import KINDS, Action
-from pde_data.audit.actions import symmetries as listed
-from pde_data.audit.library import Library
-from pde_data.audit.regression import Defect, Moments, defects, same_distribution
+from pde_data.grids import Grid
 from pde_data.storage import DatasetError, Schema
+from pde_data.symmetry.actions import KINDS, Action
+from pde_data.symmetry.actions import symmetries as listed
+from pde_data.symmetry.library import Library
+from pde_data.symmetry.regression import Defect, Moments, defects, same_distribution
 
 if TYPE_CHECKING:
     import xarray
@@ -136,6 +137,8 @@ def symmetries(
     names = _state(schema, fields, where)
     dims = sources.common_dims(schema, names, where)
     grid = sources.grid_of(schema, dims[2:], where)
+    if not isinstance(grid, Grid):
+        raise DatasetError(f"{where} has latitudes and longitudes; symmetries are those of boxes")
     described = {n: str(schema.fields[n].attributes.get("symmetry", "scalar")) for n in names}
     chosen_kinds = {**described, **(kinds or {})}
     signs = {n: 1 if chosen_kinds[n] == "scalar" else -1 for n in names} | dict(backwards or {})
