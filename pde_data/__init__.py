@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from pde_data.formats import open
     from pde_data.generation import generate
     from pde_data.grids import Grid, resample
+    from pde_data.mesh_dataset import MeshDataset, PointBatch
     from pde_data.mixed import MixedDataset
     from pde_data.moments import Statistics, statistics
-    from pde_data.plotting import plot
+    from pde_data.plotting import animate, plot
     from pde_data.storage import DatasetError
     from pde_data.validation import Report, validate
 
@@ -29,9 +30,12 @@ _HOMES = {
     "Equation": "pde_data.equations",
     "FieldDataset": "pde_data.dataset",
     "Grid": "pde_data.grids",
+    "MeshDataset": "pde_data.mesh_dataset",
     "MixedDataset": "pde_data.mixed",
+    "PointBatch": "pde_data.mesh_dataset",
     "Report": "pde_data.validation",
     "Statistics": "pde_data.moments",
+    "animate": "pde_data.plotting",
     "audit": "pde_data.audit",
     "generate": "pde_data.generation",
     "open": "pde_data.formats",
@@ -48,9 +52,12 @@ __all__ = [
     "Equation",
     "FieldDataset",
     "Grid",
+    "MeshDataset",
     "MixedDataset",
+    "PointBatch",
     "Report",
     "Statistics",
+    "animate",
     "audit",
     "generate",
     "open",

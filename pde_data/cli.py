@@ -19,7 +19,7 @@ examples:
   pde-data validate ns.h5
   pde-data audit ns.h5
   pde-data convert darcy_train_16.pt darcy.h5
-  pde-data plot ns.h5 ns.png
+  pde-data plot ns.h5 ns.png --animate ns.gif
 """
 
 
@@ -56,7 +56,7 @@ def _run(arguments: list[str]) -> int:
             args=arguments,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
         )
-    except (ValueError, OSError, SolverError, WorkerError) as error:
+    except (ValueError, OSError, ImportError, SolverError, WorkerError) as error:
         print(f"pde-data: error: {error}", file=sys.stderr)
         return 1
     return status or 0
@@ -249,11 +249,15 @@ def stats(
         targets: Names of the target variables; default: the inputs.
         split: train, valid or test; default: all samples.
     """
+    from pde_data import ugrid
     from pde_data.dataset import FieldDataset
+    from pde_data.formats import read
+    from pde_data.mesh_dataset import MeshDataset
     from pde_data.moments import statistics
     from pde_data.storage import write_json
 
-    dataset = FieldDataset(path, list(inputs) or None, list(targets) or None, split=split)
+    kind = MeshDataset if ugrid.is_mesh(read(path)) else FieldDataset
+    dataset = kind(path, list(inputs) or None, list(targets) or None, split=split)
     names = {"input_names": dataset.input_names, "target_names": dataset.target_names, "split": split}
     content = {**names, **statistics(dataset).to_dict()}
     if output is None:
@@ -265,15 +269,18 @@ def stats(
 
 def plot(
     path: Positional[str],
-    output: Positional[Path],
+    output: Positional[Path | None] = None,
     /,
     variable: str | None = None,
     sample: int = 0,
     frames: int = 5,
+    animate: Path | None = None,
 ) -> None:
-    """Draw one sample: snapshots on one colour scale, and spectra.
+    """Draw one sample: snapshots on one colour scale, and spectra; or a film.
 
     example: pde-data plot ns.h5 ns.png --sample 3
+
+    example: pde-data plot ns.h5 --animate ns.gif
 
     Args:
         path: File or folder of any known format, or its address (https://..., s3://...).
@@ -281,11 +288,18 @@ def plot(
         variable: Field to draw; default: all.
         sample: Which sample.
         frames: Number of snapshots over time.
+        animate: Film of all frames to write, GIF, or MP4 where ffmpeg is installed.
     """
-    from pde_data.plotting import plot
+    from pde_data import plotting
 
-    plot(path, variable, sample=sample, frames=frames, output=output)
-    print(output)
+    if output is None and animate is None:
+        raise ValueError("name a picture to write, or a film with --animate")
+    if output is not None:
+        plotting.plot(path, variable, sample=sample, frames=frames, output=output)
+        print(output)
+    if animate is not None:
+        plotting.animate(path, animate, variable, sample=sample)
+        print(animate)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from pde_data.manifest import software
@@ -11,13 +11,13 @@ from pde_data.worker import WorkerError
 
 
 def results(
-    address: str, function: Callable[..., Any], jobs: Mapping[int, tuple]
+    address: str, function: Callable[..., Any], jobs: Mapping[int, tuple], libraries: Sequence[str]
 ) -> Generator[tuple[int, Any], None, None]:
     """Run `function(*arguments)` for each job on a cluster; yield `(number, result)` as they end.
 
     What a worker was doing when it died is done by another one. Raises what a job raised; `WorkerError`
     when there is no cluster, when it goes away, or when one job brings down worker after worker; and
-    `DatasetError` where the cluster runs other versions, which might give other bytes.
+    `DatasetError` where the cluster runs other versions of `libraries`, which might give other bytes.
     """
     try:
         from distributed import CancelledError, Client, KilledWorker, as_completed
@@ -28,10 +28,10 @@ def results(
     except (OSError, ValueError) as error:
         raise WorkerError(f"no Dask scheduler answers at {address!r}: {error}") from error
     with client:
-        versions = software()
+        versions = software(libraries)
         # Not pure: a file has to be written again even if the cluster remembers the record of it.
         futures = {
-            client.submit(_alike, versions, function, *arguments, pure=False): number
+            client.submit(_alike, versions, libraries, function, *arguments, pure=False): number
             for number, arguments in jobs.items()
         }
         for future in as_completed(futures, loop=client.loop):
@@ -49,12 +49,14 @@ def results(
             yield futures[future], result
 
 
-def _alike(versions: dict[str, str], function: Callable[..., Any], *arguments: Any) -> Any:
+def _alike(
+    versions: dict[str, str], libraries: Sequence[str], function: Callable[..., Any], *arguments: Any
+) -> Any:
     """Call a function on a worker as it is called here: the same versions, one thread."""
     import torch
 
-    if software() != versions:
-        there = {key: value for key, value in software().items() if value != versions.get(key)}
+    if (held := software(libraries)) != versions:
+        there = {key: value for key, value in held.items() if value != versions.get(key)}
         raise DatasetError(
             f"a worker of the Dask cluster has {there}, here is {versions}; install the same versions"
         )

@@ -95,6 +95,7 @@ class FieldDataset(Dataset):
         self._checked = np.zeros(count, bool)
         self._points = None if points is None else sources.choose_points(points, self.grid, seed)
         self._resident: Resident | None = None
+        self.split, self._schema = split, schema
 
     @classmethod
     def from_xarray(cls, dataset: xarray.Dataset, inputs=None, targets=None, **options: Any) -> FieldDataset:
@@ -157,6 +158,15 @@ class FieldDataset(Dataset):
         variables |= sources.coordinate_variables(grid)
         first, *rest = names.values()
         return cls(Schema(variables), first, rest[0] if rest else None, **options)
+
+    def _repr_html_(self) -> str:
+        """A table and a small picture, which notebooks show."""
+        from pde_data.notebook import summary
+
+        rows = {"grid": " x ".join(map(str, self.grid.sizes))}
+        if self.time_dependent:
+            rows["items"] = f"{len(self)}, {self.window} to {self.horizon} of {self._frames} frames"
+        return summary(self, self._schema, rows)
 
     def __len__(self) -> int:
         return len(self.samples) * self._windows

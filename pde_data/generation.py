@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Generator, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from pde_data import ugrid
+from pde_data.arrays import FieldArray
 from pde_data.equations import EQUATIONS, Equation
+from pde_data.equations.base import GridEquation
+from pde_data.equations.unstructured import MeshEquation
 from pde_data.manifest import Manifest, Request
 from pde_data.storage import DatasetError, Schema, Variable, write
 from pde_data.worker import Here, Worker
@@ -71,13 +76,14 @@ def generate(
             f"processes={processes} and dask={dask!r}: the cluster decides how many work at a time"
         )
     request = Request(instance, samples, seed, size)
+    request.attributes()  # a missing package is met here, before anything is made
     single = target.suffix in (".h5", ".nc")
     with Manifest.locked(target, request, single) as manifest:
         if not manifest.complete:
             manifest.recover()
             _make(request, manifest, processes or _cores(), dask)
             if single:
-                _assemble(target, manifest, instance)
+                _assemble(target, manifest)
             manifest.finish()
     return target
 
@@ -111,7 +117,7 @@ def _make(request: Request, manifest: Manifest, processes: int, dask: str | None
     else:
         from pde_data import cluster
 
-        results = cluster.results(dask, make_shard, jobs)
+        results = cluster.results(dask, make_shard, jobs, request.equation.libraries)
     with bar, closing(results):
         try:
             for shard, record in results:
@@ -167,14 +173,11 @@ def make_shard(path: Path, request: Request, shard: int) -> dict[str, Any]:
     result = request.equation.generate(request.seed, list(indices))
     values = {name: result[name] for name in request.equation.variables}
     scalars = {**result["parameters"], **result["diagnostics"]}
-    for name, value in values.items():
-        finite = np.isfinite(value.reshape(len(value), -1)).all(axis=1)
-        if not finite.all():
-            sample = indices[int(np.argmin(finite))]
-            raise DatasetError(
-                f"{request.equation.name}: {name} of sample {sample} became NaN or infinite; lower dt"
-            )
-    schema = _schema(request, indices, scalars)
+    _check_finite(request, indices, values, result)
+    if isinstance(request.equation, MeshEquation):
+        about, counts = ugrid.arrays(result["meshes"])
+        values, scalars = {**about, **values}, {**counts, **scalars}
+    schema = _schema(request, indices, scalars, {name: value.shape for name, value in values.items()})
     write(path, schema, [(0, values)])
     return {
         "file": path.name,
@@ -185,12 +188,49 @@ def make_shard(path: Path, request: Request, shard: int) -> dict[str, Any]:
     }
 
 
-def _schema(request: Request, indices: range, scalars: dict[str, np.ndarray]) -> Schema:
+def _check_finite(
+    request: Request, indices: range, values: dict[str, np.ndarray], result: dict[str, Any]
+) -> None:
+    counts = [len(mesh.points) for mesh in result["meshes"]] if "meshes" in result else 1
+    for name, value in values.items():
+        finite = np.isfinite(value.reshape(len(value), -1)).all(axis=1)
+        if not finite.all():
+            sample = np.repeat(indices, counts)[int(np.argmin(finite))]
+            remedy = "choose other parameters" if request.equation.times is None else "lower dt"
+            raise DatasetError(
+                f"{request.equation.name}: {name} of sample {sample} became NaN or infinite; {remedy}"
+            )
+
+
+def _schema(
+    request: Request,
+    indices: range,
+    scalars: dict[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Schema:
+    """Describe the file: `scalars` over samples have values, what has `shapes` is written later."""
     equation = request.equation
-    axes = equation.coordinates
+    if isinstance(equation, MeshEquation):
+        layout = ugrid.variables(equation.variables, equation.conditions)
+    elif isinstance(equation, GridEquation):
+        layout = _on_grid(equation)
+    else:
+        raise TypeError(f"{type(equation).__name__} is neither a GridEquation nor a MeshEquation")
     variables = {
-        "sample": Variable(("sample",), np.asarray(indices, dtype=np.int64), {"long_name": "sample number"})
+        "sample": Variable(("sample",), np.asarray(indices, dtype=np.int64), {"long_name": "sample number"}),
+        **{name: variable for name, variable in layout.items() if variable.values is not None},
+        **{
+            name: Variable(("sample",), np.asarray(values), ugrid.count_attributes(name))
+            for name, values in scalars.items()
+        },
+        **{name: variable for name, variable in layout.items() if variable.values is None},
     }
+    sizes = {dim: size for name, shape in shapes.items() for dim, size in zip(variables[name].dims, shape)}
+    return Schema(variables, request.attributes(), sizes)
+
+
+def _on_grid(equation: GridEquation) -> dict[str, Variable]:
+    variables, axes = {}, equation.coordinates
     if equation.times is not None:
         attributes = {"units": equation.time_units, "long_name": "time", "axis": "T"}
         variables["time"] = Variable(("time",), np.asarray(equation.times, np.float64), attributes)
@@ -198,33 +238,38 @@ def _schema(request: Request, indices: range, scalars: dict[str, np.ndarray]) ->
         variables[name] = Variable((name,), values, attributes)
     for name, (dims, values, attributes) in equation.auxiliary.items():
         variables[name] = Variable(dims, values, attributes)
-    for name, values in scalars.items():
-        variables[name] = Variable(("sample",), np.asarray(values))
     for name, attributes in equation.variables.items():
         over_time = equation.times is not None and name not in equation.static
         variables[name] = Variable(("sample", *(("time",) if over_time else ()), *axes), None, attributes)
-    return Schema(variables, request.attributes())
+    return variables
 
 
-def _assemble(target: Path, manifest: Manifest, equation: Equation) -> None:
+def _assemble(target: Path, manifest: Manifest) -> None:
     """Join the shards into one file, with no more than one shard in memory."""
     from pde_data.formats import native
 
     parts = [native.read(manifest.shard(shard)) for shard in range(manifest.request.shards)]
-    fields = list(equation.variables)
     scalars = {
         name: np.concatenate([part.variables[name].values for part in parts])
         for name, variable in parts[0].variables.items()
         if variable.dims == ("sample",) and name != "sample"
     }
-    schema = _schema(manifest.request, range(manifest.request.samples), scalars)
+    shapes = {
+        name: (sum(len(part.variables[name].values) for part in parts), *variable.values.shape[1:])
+        for name, variable in parts[0].variables.items()
+        if isinstance(variable.values, FieldArray)
+    }
+    schema = _schema(manifest.request, range(manifest.request.samples), scalars, shapes)
 
     def blocks() -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        first = 0
+        first: Counter[str] = Counter()
         for part in parts:
-            block = {name: part.variables[name].values[:] for name in fields}
-            yield first, block
-            first += len(block[fields[0]])
+            for name in shapes:
+                values = part.variables[name].values[:]
+                if name == ugrid.FACES:
+                    values += first["node"]
+                yield first[schema.variables[name].dims[0]], {name: values}
+            first.update(part.sizes)
 
     try:
         write(target, schema, blocks())

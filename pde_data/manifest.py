@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -56,7 +56,7 @@ class Request:
             "samples": self.samples,
             "seed": self.seed,
             "shard_size": self.shard_size,
-            **software(),
+            **software(self.equation.libraries),
         }
 
     def differences(self, other: Mapping[str, Any], software: bool) -> list[str]:
@@ -69,12 +69,16 @@ class Request:
         ]
 
 
-def software() -> dict[str, str]:
-    """Versions of what decides the bytes of a data set, as attributes."""
-    return {
-        f"version_{name.replace('-', '_')}": metadata.version(name)
-        for name in ("opflow-sciml", "torch", "numpy")
-    }
+def software(libraries: Sequence[str]) -> dict[str, str]:
+    """Versions of what decides the bytes of a data set, as attributes: our own and those of `libraries`."""
+    return {f"version_{name.replace('-', '_')}": _version(name) for name in ("opflow-sciml", *libraries)}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "missing"
 
 
 def _hardware() -> dict[str, Any]:

@@ -84,6 +84,29 @@ class GaussianRandomField:
             field[:] = np.fft.irfftn(spectrum, s=grid.sizes, axes=range(grid.ndim), norm="forward")
         return fields
 
+    def at(
+        self, points: np.ndarray, rng: np.random.Generator, highest: int, length: float = 1.0
+    ) -> np.ndarray:
+        """One sample at any points ``(n, d)``, with modes up to ``highest`` per axis; float64 ``(n,)``.
+
+        The same random numbers give the same function as in :meth:`sample`, on a box of sides ``length`` and
+        a grid of ``2 * highest + 1`` points per axis.
+        """
+        modes, amplitude = self._drawn(highest, points.shape[1], length)
+        normal = amplitude[:, None] * rng.standard_normal((len(modes), 2))
+        phase = points @ (2 * np.pi * modes / length).T
+        return 2 * (np.cos(phase) @ normal[:, 0] - np.sin(phase) @ normal[:, 1])
+
+    def deviation(self, highest: int, ndim: int, length: float = 1.0) -> float:
+        """Standard deviation of :meth:`at`, the same everywhere."""
+        return float(2 * np.sqrt((self._drawn(highest, ndim, length)[1] ** 2).sum()))
+
+    def _drawn(self, highest: int, ndim: int, length: float) -> tuple[np.ndarray, np.ndarray]:
+        """One mode of each pair, and the deviation of either part of its coefficient."""
+        modes = _half_modes(highest, ndim)
+        squares = ((2 * np.pi * modes / length) ** 2).sum(axis=1)
+        return modes, np.sqrt(self._variance(squares, Grid((4,) * ndim, lengths=length)) / 2)
+
 
 @dataclass(frozen=True)
 class NeumannRandomField:

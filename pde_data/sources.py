@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from pde_data import ugrid
 from pde_data.arrays import FieldArray, MappedArray, MemoryArray
 from pde_data.grids import Grid, resample
 from pde_data.sphere import WEIGHTS, SphereGrid
@@ -35,7 +36,7 @@ def describe(source: Any) -> tuple[Schema, str]:
 
 def field_names(schema: Schema, inputs: Any, targets: Any, where: str) -> tuple[list[str], list[str]]:
     """Names of inputs and targets, with defaults, each checked to be a field."""
-    fields = schema.fields
+    fields = schema.fields or ugrid.fields(schema)
     if inputs is None:
         inputs = _recommended(schema, "inputs") or (list(fields) if len(fields) == 1 else None)
         if targets is None:
@@ -75,6 +76,8 @@ def _listed(names: str | Sequence[str]) -> list[str]:
 
 def common_dims(schema: Schema, names: list[str], where: str) -> tuple[str, ...]:
     """Dimensions that all the fields share; `DatasetError` when they lie on different grids or times."""
+    if ugrid.is_mesh(schema):
+        raise DatasetError(f"{where} has a mesh for each sample; read it with pde_data.MeshDataset")
     first = schema.fields[names[0]]
     if first.dims[0] != "sample" or ("time" in first.dims and first.dims[1] != "time"):
         raise DatasetError(f"{where}: {names[0]!r} has axes {first.dims}, expected (sample[, time], *space)")

@@ -17,6 +17,7 @@ import numpy as np
 
 CONVENTIONS = "CF-1.11"
 SCHEMA = "pde_data 1"
+_ROWS = 2**14  # in a chunk
 NO_COORDINATE = "This is a netCDF dimension but not a netCDF variable"
 
 
@@ -31,7 +32,7 @@ class Variable:
     """A named array with its dimensions and attributes.
 
     `values` is an ndarray, or a `FieldArray` that reads when asked. To be written later, block by block along
-    `sample`, a variable has no values but a `dtype`.
+    its first dimension, a variable has no values but a `dtype`.
     """
 
     dims: tuple[str, ...]
@@ -84,8 +85,8 @@ def write(
 ):
     """Write a netCDF-4 file atomically: afterwards `path` holds all of it, or what it held before.
 
-    `blocks` yields `(first_sample, {variable: values})`, in any order. The same schema and values give the
-    same bytes. Fields are contiguous, so that readers can map them; with `compress="lz4"`
+    `blocks` yields `(first, {variable: values})`, in any order: rows from that number on. The same schema and
+    values give the same bytes. Fields are contiguous, so that readers can map them; with `compress="lz4"`
     each frame is a chunk that carries a checksum. Raises `DatasetError` when the disk is full, the values do
     not fit the schema, or the library of the compression is missing; the unfinished file is then removed.
     """
@@ -143,8 +144,7 @@ def _declare(file: Any, schema: Schema, storage: Mapping[str, Any]) -> None:
         shape = tuple(sizes[dim] for dim in variable.dims)
         if variable.values is None:
             # Never pre-filled: every byte is written by a block.
-            leading = 1 + ("time" in variable.dims)
-            chunks = (1,) * leading + shape[leading:] if storage else None
+            chunks = _chunks(variable.dims, shape) if storage else None
             target = file.create_dataset(
                 name, shape, variable.dtype, chunks=chunks, fill_time="never", track_times=False, **storage
             )
@@ -170,10 +170,18 @@ def _declare(file: Any, schema: Schema, storage: Mapping[str, Any]) -> None:
                 file[name].dims[axis].attach_scale(file[dim])
 
 
+def _chunks(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A frame of a sample; of what has no samples, such as nodes of meshes, many rows."""
+    if dims[0] != "sample":
+        return (min(shape[0], _ROWS), *shape[1:])
+    leading = 1 + ("time" in dims)
+    return (1,) * leading + shape[leading:]
+
+
 def _fill(target: Any, name: str, first: int, block: np.ndarray) -> None:
     room = (len(target) - first, *target.shape[1:])
     if block.shape[1:] != room[1:] or len(block) > room[0]:
-        raise DatasetError(f"a block of {name!r} from sample {first} has shape {block.shape}, room is {room}")
+        raise DatasetError(f"a block of {name!r} from row {first} has shape {block.shape}, room is {room}")
     target[first : first + len(block)] = block
 
 

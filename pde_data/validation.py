@@ -11,8 +11,8 @@ from typing import Any, final
 
 import numpy as np
 
-from pde_data import remote
-from pde_data.checks import CHECKS, Row, Subject
+from pde_data import remote, ugrid
+from pde_data.checks import CHECKS, MESH_CHECKS, Row, Subject
 from pde_data.formats import read
 from pde_data.storage import DatasetError
 
@@ -82,6 +82,8 @@ def validate(
         samples: number of samples for the expensive checks, `None` for all.
         seed: seed of their choice.
 
+    Samples on meshes are looked at for triangles, weights, values and the discrete equations.
+
     Raises `DatasetError` when there is nothing at `path`; a file that cannot be read fails its first row.
 
     >>> import pde_data, tempfile
@@ -108,9 +110,10 @@ def validate(
             None if other is None or against is None else Subject(against, other, against=None, **options)
         )
         subject = Subject(path, schema, against=compared, **options)
-        bar.total = sum(s.count * len(s.schema.fields) for s in (subject, compared) if s) + len(CHECKS)
+        checks = MESH_CHECKS if ugrid.is_mesh(schema) else CHECKS
+        bar.total = sum(s.count * len(s.schema.fields) for s in (subject, compared) if s) + len(checks)
         rows = [Row("readable", "file", "pass")]
-        for name, check in CHECKS:
+        for name, check in checks:
             bar.set_postfix_str(name)
             rows += _run(name, check, subject)
             bar.update(1)

@@ -31,13 +31,22 @@ class _Lazy(BackendArray):
 def to_xarray(schema: Schema) -> xarray.Dataset:
     """View variables as an `xarray.Dataset`; those that are `FieldArray`s stay where they are until used."""
     coordinates, data = {}, {}
+    named = _coordinates(schema)
     for name, variable in schema.variables.items():
         values = variable.values
         if isinstance(values, FieldArray):
             values = indexing.LazilyIndexedArray(_Lazy(values))
-        target = coordinates if variable.dims == (name,) else data
+        target = coordinates if name in named else data
         target[name] = xarray.Variable(variable.dims, values, dict(variable.attributes))
     return xarray.Dataset(data, coordinates, dict(schema.attributes))
+
+
+def _coordinates(schema: Schema) -> set[str]:
+    """Coordinates of dimensions, and positions of the nodes of meshes."""
+    found = {name for name, variable in schema.variables.items() if variable.dims == (name,)}
+    for variable in schema.variables.values():
+        found |= set(str(variable.attributes.get("node_coordinates", "")).split())
+    return found & schema.variables.keys()
 
 
 def from_xarray(dataset: xarray.Dataset) -> Schema:

@@ -72,23 +72,3 @@ def test_shells_hold_all_the_power_that_is_resolved():
     x, y = np.meshgrid(np.arange(16) / 16, np.arange(20) / 20, indexing="ij")
     power = shell_power(np.sin(2 * np.pi * (3 * x + 4 * y)) + 2 * np.cos(2 * np.pi * y))
     np.testing.assert_allclose(power, [0, 2, 0, 0, 0, 0.5, 0, 0, 0], atol=1e-14)
-
-
-@pytest.mark.parametrize("shape", [(3, 4, 16), (3, 4, 9, 12), (3, 4, 6, 7, 8)])
-def test_plots_show_the_values_on_one_scale(tmp_path, shape):
-    import xarray as xr
-
-    values = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    dims = ("sample", "time", "x", "y", "z")[: len(shape)]
-    figure = pde_data.plot(xr.Dataset({"u": (dims, values)}), sample=1, frames=3, output=tmp_path / "u.png")
-    assert (tmp_path / "u.png").read_bytes()[:4] == b"\x89PNG"
-    strips = figure.axes[:3]
-    if len(shape) > 3:
-        images = [axis.images[0] for axis in strips]
-        assert len({image.get_clim() for image in images}) == 1
-        last = values[1, -1] if len(shape) == 4 else values[1, -1, :, :, 4]
-        np.testing.assert_array_equal(images[2].get_array(), last.T)
-    else:
-        np.testing.assert_array_equal(strips[2].lines[0].get_ydata(), values[1, -1])
-    with pytest.raises(pde_data.DatasetError, match="sample=7 is not there: .* has 3 samples"):
-        pde_data.plot(xr.Dataset({"u": (dims, values)}), sample=7)

@@ -110,7 +110,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(good):
     with pytest.raises(RuntimeError, match="stop"), replacing(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError("stop")
-    with pytest.raises(DatasetError, match=r"block of 'u' from sample 3 has shape \(2, 3, 6, 5\)"):
+    with pytest.raises(DatasetError, match=r"block of 'u' from row 3 has shape \(2, 3, 6, 5\)"):
         write(path, small(np.zeros((4, 3, 6, 5))), [(3, {"u": np.zeros((2, 3, 6, 5))})])
     assert sha256(path) == before and os.listdir(path.parent) == ["good.h5"]
 

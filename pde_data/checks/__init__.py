@@ -9,6 +9,7 @@ from pde_data.checks import (
     frames,
     integrity,
     law,
+    meshes,
     spectrum,
     units,
 )
@@ -32,4 +33,13 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("equation", law.law),
 )
 
-__all__ = ["CHECKS", "Check", "Row", "Subject", "skipped"]
+MESH_CHECKS: tuple[tuple[str, Check], ...] = (
+    ("checksum", integrity.checksums),
+    ("units", meshes.units),
+    ("finite", meshes.finite),
+    ("duplicates", meshes.duplicated),
+    ("mesh", meshes.geometry),
+    ("equation", meshes.law),
+)
+
+__all__ = ["CHECKS", "MESH_CHECKS", "Check", "Row", "Subject", "skipped"]

@@ -44,6 +44,7 @@ def budgets(subject: Subject) -> Iterator[Row]:
 
 def _drifts(subject: Subject, known: Known, grid: Grid, sample: int) -> dict[str, float]:
     equation = known.of_sample(sample)
+    assert isinstance(equation, Evolution)
     frames = max(subject.frames(name) for name in known.names.values())
     step = max(1, _BLOCK // int(np.prod(grid.sizes)))
     values: dict[str, list[np.ndarray]] = {}

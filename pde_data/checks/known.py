@@ -9,6 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
+from pde_data import ugrid
 from pde_data.equations import EQUATIONS, Equation, Evolution
 from pde_data.grids import Grid
 from pde_data.storage import Schema
@@ -87,7 +88,7 @@ def _value(attribute: Any) -> Any:
 
 
 def _match(variables: list[str], schema: Schema) -> dict[str, str] | str:
-    held = list(schema.fields)
+    held = list(schema.fields or ugrid.fields(schema))
     if set(variables) <= set(held):
         return {name: name for name in variables}
     if len(variables) == len(held) == 1:

@@ -5,7 +5,9 @@ from pde_data.equations.allen_cahn import AllenCahn
 from pde_data.equations.base import Equation, Evolution, Steady
 from pde_data.equations.boussinesq import Boussinesq
 from pde_data.equations.burgers import Burgers
+from pde_data.equations.cylinder_flow import CylinderFlow
 from pde_data.equations.darcy import Darcy
+from pde_data.equations.elasticity import Elasticity
 from pde_data.equations.fitzhugh_nagumo import FitzHughNagumo
 from pde_data.equations.gray_scott import GrayScott
 from pde_data.equations.heat import Heat
@@ -15,9 +17,11 @@ from pde_data.equations.kuramoto_sivashinsky import KuramotoSivashinsky
 from pde_data.equations.mhd import MHD
 from pde_data.equations.navier_stokes import NavierStokes
 from pde_data.equations.poisson import Poisson
+from pde_data.equations.polygon_darcy import PolygonDarcy
 from pde_data.equations.shallow_water import ShallowWater
 from pde_data.equations.simulate import simulate
 from pde_data.equations.stokes import Stokes
+from pde_data.equations.unstructured import MeshEquation
 from pde_data.equations.wave import Wave
 
 EQUATIONS: dict[str, type[Equation]] = {
@@ -27,7 +31,9 @@ EQUATIONS: dict[str, type[Equation]] = {
         AllenCahn,
         Boussinesq,
         Burgers,
+        CylinderFlow,
         Darcy,
+        Elasticity,
         FitzHughNagumo,
         GrayScott,
         Heat,
@@ -37,10 +43,11 @@ EQUATIONS: dict[str, type[Equation]] = {
         MHD,
         NavierStokes,
         Poisson,
+        PolygonDarcy,
         ShallowWater,
         Stokes,
         Wave,
     )
 }
 
-__all__ = ["EQUATIONS", "Equation", "Evolution", "Steady", "simulate"]
+__all__ = ["EQUATIONS", "Equation", "Evolution", "MeshEquation", "Steady", "simulate"]

@@ -32,6 +32,8 @@ class Equation(ABC):
     """Names of variables that follow from the others, so that initial values leave them out."""
     time_units: ClassVar[str] = "1"
     """Units of ``times``."""
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "numpy")
+    """Distributions whose versions may decide the last digits."""
 
     @classmethod
     def from_parameters(cls, **parameters: Any) -> Self:
@@ -55,21 +57,6 @@ class Equation(ABC):
 
     @property
     @abstractmethod
-    def grid(self) -> Grid:
-        """The grid of the stored frames."""
-
-    @property
-    def coordinates(self) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
-        """Values and attributes of each space axis by name; by default those of ``grid``."""
-        return self.grid.coordinate_attributes()
-
-    @property
-    def auxiliary(self) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]:
-        """Dimensions, values and attributes of variables that belong to the space axes, by name."""
-        return {}
-
-    @property
-    @abstractmethod
     def times(self) -> np.ndarray | None:
         """Times of the stored frames, float64; ``None`` for a steady problem."""
 
@@ -88,13 +75,9 @@ class Equation(ABC):
 
         Returns one float32 array ``(sample, time, *space)`` per variable, without ``time`` for those in
         ``static`` and in steady problems, and ``parameters`` and ``diagnostics``: dicts of arrays
-        ``(sample,)``. A sample depends on ``seed`` and its index alone. ``progress`` is called with the
-        number of samples finished since the last call.
+        ``(sample,)``; a :class:`MeshEquation` returns arrays over nodes instead. A sample depends on ``seed``
+        and its index alone. ``progress`` is called with the number of samples finished since the last call.
         """
-
-    def budgets(self, fields: Mapping[str, np.ndarray], grid: Grid) -> dict[str, np.ndarray]:
-        """Quantities that the exact solution keeps, from fields ``(..., *space)``, as arrays ``(...)``."""
-        return {}
 
     def parameters(self) -> dict[str, Any]:
         """The fields of the dataclass by name."""
@@ -132,7 +115,30 @@ class Equation(ABC):
                     raise ValueError(f"{name}={value} must be {text}")
 
 
-class Steady(Equation):
+class GridEquation(Equation):
+    """Equations whose samples all lie on one grid."""
+
+    @property
+    @abstractmethod
+    def grid(self) -> Grid:
+        """The grid of the stored frames."""
+
+    @property
+    def coordinates(self) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+        """Values and attributes of each space axis by name; by default those of ``grid``."""
+        return self.grid.coordinate_attributes()
+
+    @property
+    def auxiliary(self) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]:
+        """Dimensions, values and attributes of variables that belong to the space axes, by name."""
+        return {}
+
+    def budgets(self, fields: Mapping[str, np.ndarray], grid: Grid) -> dict[str, np.ndarray]:
+        """Quantities that the exact solution keeps, from fields ``(..., *space)``, as arrays ``(...)``."""
+        return {}
+
+
+class Steady(GridEquation):
     """Problems without time."""
 
     @property
@@ -144,7 +150,7 @@ class Steady(Equation):
         """``(sample,)``: relative residual of the discrete equation for fields ``(sample, *space)``."""
 
 
-class Evolution(Equation):
+class Evolution(GridEquation):
     """Initial value problems; the fields ``resolution``, ``t_end``, ``records`` and ``dtype`` are theirs.
 
     ``resolution`` is the number of points of the longest axis.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
 
+from pde_data import ugrid
 from pde_data.arrays import check_finite
 from pde_data.formats import (
     apebench,
@@ -200,6 +201,10 @@ def convert(
     if compress and layout != "netcdf":
         raise ValueError(f"compress={compress!r} is for layout='netcdf'; leave it out")
     schema = read(source)
+    if ugrid.is_mesh(schema):
+        if layout != "netcdf":
+            raise DatasetError(f"{os.fspath(source)} has meshes, which only layout='netcdf' can hold")
+        return ugrid.copy(schema, target, os.fspath(source), compress)
     fields = schema.fields
 
     def values(name: str, sample: int) -> np.ndarray:

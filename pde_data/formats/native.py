@@ -1,4 +1,7 @@
-"""Our own files: netCDF-4 with a `sample` dimension. Those of others go through `pde_data.formats.netcdf`."""
+"""Our own files: netCDF-4 with a `sample` dimension. Those of others go through `pde_data.formats.netcdf`.
+
+The samples are rows of arrays, or lie on meshes of their own (see `pde_data.ugrid`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pde_data import ugrid
 from pde_data.arrays import FileArray
 from pde_data.formats.recognition import Verdict, hdf5_layout
 from pde_data.safety import safe_open
@@ -37,9 +41,11 @@ def recognises(path: Path) -> Verdict:
 
 
 def read(path: Path) -> Schema:
-    """Describe the file; variables over `sample` and more stay on disk."""
+    """Describe the file; variables over `sample` and more, or over nodes of meshes, stay on disk."""
     with safe_open(path) as file:
-        variables = {name: _variable(path, name, item) for name, item in file.items() if is_variable(item)}
+        items = {name: item for name, item in file.items() if is_variable(item)}
+        ragged = {str(attributes_of(item).get("sample_dimension")) for item in items.values()}
+        variables = {name: _variable(path, name, item, ragged) for name, item in items.items()}
         schema = Schema(variables, attributes_of(file))
     for name, variable in variables.items():
         for dim, size in zip(variable.dims, variable.values.shape):
@@ -48,7 +54,7 @@ def read(path: Path) -> Schema:
                     f"{path}: variable {name!r} has {size} entries along {dim!r}, where another one has "
                     f"{schema.sizes[dim]}; the file is unfinished or damaged"
                 )
-    if not schema.fields:
+    if not schema.fields and not ugrid.is_mesh(schema):
         held = ", ".join(f"{name} {tuple(v.values.shape)}" for name, v in variables.items()) or "no variables"
         raise DatasetError(
             f"{path} has no variable over a dimension named 'sample' and one of space; it holds {held}. "
@@ -64,13 +70,13 @@ def is_variable(item: Any) -> bool:
     return hasattr(item, "dims") and not name.startswith(NO_COORDINATE.encode())
 
 
-def _variable(path: Path, name: str, dataset: Any) -> Variable:
+def _variable(path: Path, name: str, dataset: Any, ragged: set) -> Variable:
     where = f"{path}: variable {name!r}"
     dims = axis_names(name, dataset)
     attributes = attributes_of(dataset)
     if "scale_factor" in attributes or "add_offset" in attributes:
         raise DatasetError(f"{where} is packed (scale_factor, add_offset); unpack it with xarray first")
-    if "sample" in dims and len(dims) > 1:
+    if ("sample" in dims and len(dims) > 1) or (dims and dims[0] in ragged):
         if dataset.dtype.kind not in "fiub":
             raise DatasetError(f"{where} has type {dataset.dtype}, expected real numbers")
         axes = sorted(range(len(dims)), key=lambda axis: _FIRST.get(dims[axis], len(_FIRST)))

@@ -9,9 +9,11 @@ from typing import Any, final
 
 import numpy as np
 
+from pde_data import ugrid
 from pde_data.arrays import FieldArray, FileArray
 from pde_data.formats import native
 from pde_data.formats.recognition import Verdict
+from pde_data.ragged import JoinedRows
 from pde_data.storage import DatasetError, Schema, Variable, read_json, sha256
 
 MANIFEST = "manifest.json"
@@ -43,7 +45,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> Schema:
-    """Join the shards along `sample`; raises `DatasetError` while some are missing."""
+    """Join the shards along `sample`, or along nodes and faces; `DatasetError` while some are missing."""
     manifest = read_manifest(path / MANIFEST)
     files = [path / Path(shard["file"]).name for shard in manifest["shards"]]
     expected = max(1, manifest["shard_count"])
@@ -89,17 +91,27 @@ class _Checksums:
 class _Verified(FieldArray):
     """Values of shards, each of which is compared with its checksum before its first value is given out."""
 
-    def __init__(self, source: FieldArray, counts: list[int], checksums: _Checksums):
+    def __init__(self, source: FieldArray, counts: list[int], checksums: _Checksums, first: int = 0):
         self.source = source
         self.shape = source.shape
         self.dtype = source.dtype
         self._starts = [0, *itertools.accumulate(counts)]
         self._checksums = checksums
+        self._first = first
 
     def sample(self, index: int) -> Any:
         """See `FieldArray`."""
-        self._checksums.verify(bisect.bisect_right(self._starts, index) - 1)
+        self._checksums.verify(self._first + bisect.bisect_right(self._starts, index) - 1)
         return self.source.sample(index)
+
+    def block(self, start: int, stop: int) -> np.ndarray | None:
+        """See `FieldArray`."""
+        first, last = (
+            bisect.bisect_right(self._starts, index) - 1 for index in (start, max(stop - 1, start))
+        )
+        for part in range(first, min(last, len(self._starts) - 2) + 1):
+            self._checksums.verify(self._first + part)
+        return self.source.block(start, stop)
 
     @property
     def costly(self) -> bool:
@@ -111,26 +123,32 @@ class _Verified(FieldArray):
         """See `FieldArray`."""
         values = self.source.rows
         for part in range(len(self._starts) - 1 if values is not None else 0):
-            self._checksums.verify(part)
+            self._checksums.verify(self._first + part)
         return values
 
 
 def _join(
     name: str, first: Variable, files: list[Path], parts: list[Schema], checksums: _Checksums
 ) -> Variable:
+    ragged = bool(first.dims) and first.dims[0] in ugrid.ragged_dimensions(parts[0])
+    along = ragged or first.dims[:1] == ("sample",)
     for file, part in zip(files, parts):
         same = name in part.variables and part.variables[name].dims == first.dims
-        inner = slice(1 if first.dims[:1] == ("sample",) else 0, None)
+        inner = slice(1 if along else 0, None)
         if not same or _layout(part.variables[name], inner) != _layout(first, inner):
             raise DatasetError(
                 f"{file}: variable {name!r} differs in shape or type from {files[0]}; a set has one grid"
             )
-        if inner.start == 0 and not np.array_equal(part.variables[name].values, first.values):
+        if not along and not np.array_equal(part.variables[name].values, first.values):
             raise DatasetError(f"{file}: {name!r} has other values than in {files[0]}; a set has one grid")
-    if first.dims[:1] != ("sample",):
+    if not along:
         return first
     values = [part.variables[name].values for part in parts]
-    if isinstance(first.values, FileArray):
+    if ragged:
+        nodes = [part.sizes["node"] if name == ugrid.FACES else 0 for part in parts]
+        verified = [_Verified(value, [len(value)], checksums, part) for part, value in enumerate(values)]
+        joined = JoinedRows(verified, [0, *itertools.accumulate(nodes[:-1])])
+    elif isinstance(first.values, FileArray):
         counts = [len(value) for value in values]
         array = first.values
         plain = FileArray(files, name, counts, array.shape[1:], array.dtype, array.axes)

@@ -59,7 +59,7 @@ class EquationCase:
     `drift` allows each budget of the equation so much relative change over the run of `equation` in float64.
     `symmetries` are those keys of `SYMMETRIES` with which solving commutes: these and, on a periodic box of
     that dimension, no other. `decreasing` maps fields `(..., *space)` to what never grows in time.
-    `needs` names a module without which the case is skipped.
+    `needs` names a module without which the case is skipped, `samples` is how many make a batch for tests.
     """
 
     equation: Equation
@@ -71,6 +71,7 @@ class EquationCase:
     symmetries: tuple[str, ...] = ()
     decreasing: Mapping[str, Callable[[Mapping[str, np.ndarray]], np.ndarray]] = field(default_factory=dict)
     needs: str = ""
+    samples: int = 20
 
 
 def _translate(axis: int) -> Callable[[np.ndarray, str], np.ndarray]:
@@ -104,6 +105,13 @@ SYMMETRIES: dict[int, dict[str, Callable[[np.ndarray, str], np.ndarray]]] = {
         "rotation": _rotate,
     },
 }
+
+
+def by_sample(result: Mapping[str, np.ndarray], variable: str) -> list[np.ndarray]:
+    """Values of a variable, sample by sample, of what an equation generated; on grids or on meshes."""
+    if "meshes" not in result:
+        return list(result[variable])
+    return np.split(result[variable], np.cumsum([len(mesh.points) for mesh in result["meshes"]])[:-1])
 
 
 def relative(computed: np.ndarray, expected: np.ndarray) -> float:
