@@ -33,6 +33,10 @@ class FieldArray(ABC):
         """All samples as one C-contiguous array, where memory or a mapped file holds such."""
         return None
 
+    def block(self, start: int, stop: int) -> np.ndarray | None:
+        """Consecutive samples in one read, where a file allows that."""
+        return None
+
     @property
     def costly(self) -> bool:
         """Whether a read costs more than copying, so that one of more frames is better than two."""
@@ -48,8 +52,13 @@ class FieldArray(ABC):
         first, rest = key[0], key[1:]
         if isinstance(first, int | np.integer):
             return _outer(self.sample(range(self.shape[0])[first]), rest)
-        if isinstance(first, slice) and (whole := self.rows) is not None:
-            return np.array(_outer(whole, key))
+        if isinstance(first, slice):
+            if (whole := self.rows) is not None:
+                return np.array(_outer(whole, key))
+            start, stop, step = first.indices(self.shape[0])
+            everything = all(isinstance(k, slice) and k == slice(None) for k in rest)
+            if step == 1 and everything and (block := self.block(start, max(start, stop))) is not None:
+                return block
         indices = range(self.shape[0])[first] if isinstance(first, slice) else np.asarray(first)
         parts = [_outer(self.sample(int(index)), rest) for index in indices]
         if parts:
@@ -148,6 +157,10 @@ class FileArray(FieldArray):
         """See `FieldArray`."""
         values = self._mapped(0) if len(self.paths) == 1 else None
         return values if isinstance(values, np.ndarray) and values.flags.c_contiguous else None
+
+    def block(self, start: int, stop: int) -> np.ndarray | None:
+        """See `FieldArray`."""
+        return self._open(0)[start:stop] if len(self.paths) == 1 and self._plain else None
 
     @property
     def costly(self) -> bool:

@@ -104,6 +104,15 @@ class _Verified(FieldArray):
         self._checksums.verify(self._first + bisect.bisect_right(self._starts, index) - 1)
         return self.source.sample(index)
 
+    def block(self, start: int, stop: int) -> np.ndarray | None:
+        """See `FieldArray`."""
+        first, last = (
+            bisect.bisect_right(self._starts, index) - 1 for index in (start, max(stop - 1, start))
+        )
+        for part in range(first, min(last, len(self._starts) - 2) + 1):
+            self._checksums.verify(self._first + part)
+        return self.source.block(start, stop)
+
     @property
     def costly(self) -> bool:
         """See `FieldArray`."""
