@@ -82,14 +82,14 @@ def test_a_job_that_kills_every_worker_is_given_up(workers):
     with distributed.Client(workers, set_as_default=False) as client:
         client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
     with pytest.raises(WorkerError, match="job 7 brought down several workers of tcp://.*again to resume"):
-        list(cluster.results(workers.scheduler_address, os._exit, {7: (3,)}))
+        list(cluster.results(workers.scheduler_address, os._exit, {7: (3,)}, ()))
 
 
 def test_other_versions_on_the_cluster_are_refused(workers, monkeypatch):
     workers.wait_for_workers(1)
-    monkeypatch.setattr(cluster, "software", lambda: {"version_torch": "1.0"})
+    monkeypatch.setattr(cluster, "software", lambda libraries: {"version_torch": "1.0"})
     with pytest.raises(DatasetError, match="a worker of the Dask cluster has .*install the same versions"):
-        list(cluster.results(workers.scheduler_address, len, {0: ("abc",)}))
+        list(cluster.results(workers.scheduler_address, len, {0: ("abc",)}, ("torch",)))
 
 
 def test_no_cluster_and_no_package(tmp_path, monkeypatch):

@@ -107,7 +107,7 @@ BAD = {
     ),
     "one of two fields": (
         ValueError,
-        "gray_scott has the variables a, b",
+        "gray_scott starts from a, b",
         lambda: simulate("gray_scott", np.zeros((1, 16, 16)), [1.0]),
     ),
     "negative rate": (ValueError, "feed=-0.1 must be finite and not negative", lambda: GrayScott(feed=-0.1)),

@@ -223,7 +223,7 @@ def test_galewsky_converges_in_six_hours():
 
 @pytest.mark.slow
 def test_galewsky_converges_on_day_six():
-    grid = SphereGrid.gauss(128, 256)
+    grid = SphereGrid.gauss(180, 360)
     coarse, fine, finest = (vorticity_of_galewsky(n, 144, grid) for n in (192, 288, 512))
     errors = relative(coarse, finest), relative(fine, finest)
     assert errors[1] < errors[0] / 3 and errors[1] < 0.06

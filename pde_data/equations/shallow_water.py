@@ -263,7 +263,11 @@ class ShallowWater(Evolution):
         result = {"mean_depth": mean(h)}
         if not self.viscosity and self.hyperdiffusion is None:
             result["energy"] = mean(h * (u**2 + v**2) + self.gravity * h**2) / 2
-            result["potential_enstrophy"] = mean((vorticity + self.planet.coriolis(grid)) ** 2 / h) / 2
+            # Without units: in 1/(m s2) it would be some 1e-13.
+            scale = self.mean_depth * (self.radius / self.planet.wave_speed) ** 2
+            result["potential_enstrophy"] = (
+                scale * mean((vorticity + self.planet.coriolis(grid)) ** 2 / h) / 2
+            )
         return result
 
 
