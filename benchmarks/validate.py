@@ -85,7 +85,7 @@ def audits(folder: Path, seeds: int) -> int:
     for seed in range(seeds):
         for name, parameters in settings.items():
             path = pde_data.generate(
-                name, folder / f"{name}_{seed}.h5", samples=16, seed=seed, processes=1, **parameters
+                name, folder / f"{name}_{seed}.h5", samples=32, seed=seed, processes=1, **parameters
             )
             result = audit.symmetries(path, seed=seed)
             scores = [result[symmetry] for symmetry in AUDITED]

@@ -76,7 +76,7 @@ def test_a_force_that_depends_on_the_place_breaks_translation():
 def flows(seed):
     buoyant = EQUATIONS["boussinesq"](resolution=24, t_end=1.0, records=8, buoyancy=1.0)
     isotropic = EQUATIONS["navier_stokes"](resolution=24, t_end=1.0, records=3, forcing="none")
-    return [audit.symmetries(generated(e, 16, seed), seed=seed, intervals=3) for e in (buoyant, isotropic)]
+    return [audit.symmetries(generated(e, 32, seed), seed=seed, intervals=2) for e in (buoyant, isotropic)]
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in range(1, 10))])
