@@ -160,7 +160,12 @@ class FileArray(FieldArray):
 
     def block(self, start: int, stop: int) -> np.ndarray | None:
         """See `FieldArray`."""
-        return self._open(0)[start:stop] if len(self.paths) == 1 and self._plain else None
+        if len(self.paths) > 1 or not self._plain:
+            return None
+        try:
+            return self._open(0)[start:stop]
+        except OSError:  # read one by one, the damaged sample gives an error that names it
+            return None
 
     @property
     def costly(self) -> bool:
