@@ -17,7 +17,8 @@ NAMES = st.text(
     st.characters(categories=("Ll", "Lu", "Nd"), include_characters="_-+ "), min_size=1, max_size=8
 )
 ATTRIBUTES = st.dictionaries(
-    NAMES.filter(str.strip),
+    # Those names are taken by HDF5's dimension scales.
+    NAMES.filter(str.strip).filter(lambda name: name not in ("NAME", "CLASS")),
     st.one_of(
         st.integers(-(2**62), 2**62),
         st.floats(allow_nan=False, allow_subnormal=False),
@@ -54,7 +55,7 @@ def sets(draw):
     return Schema({**coordinates, **parameters, **fields}, draw(ATTRIBUTES), sizes), values
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(sets(), st.integers(0, 4))
 def test_whatever_is_written_is_read(made, cut):
     schema, values = made
@@ -84,4 +85,4 @@ def test_damaged_files_are_refused_or_read_right(tmp_path):
     assert not report.failures, "\n".join(report.failures)
     assert sum(report.kinds.values()) == 300
     assert report.kinds["refused"] > 100 and report.kinds["read"] > 50
-    assert report.peak < MEMORY + 2**29
+    assert report.peak < MEMORY + 2**30  # the limit, beyond what the imports take
