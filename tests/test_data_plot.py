@@ -95,7 +95,6 @@ def test_a_film_has_a_picture_of_each_frame(tmp_path):
     for number, source in enumerate(
         (
             over("sample", "time", "x", sizes=(1, 3, 16)),
-            over("sample", "time", "x", "y", sizes=(1, 3, 6, 7)),
             over("sample", "time", "lat", "lon", sizes=(1, 3, 4, 6), **GLOBE),
         )
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -10,8 +10,10 @@ from pde_data import ugrid
 from pde_data.checks.base import Row, Subject, judged, skipped
 from pde_data.checks.known import recognise
 from pde_data.equations import MeshEquation
+from pde_data.meshes import TriangleMesh
 
-_ROUNDING = 1e-3  # residual of a solution that was stored as float32
+_LEAST = 1e-6  # residual that a direct solver in float64 stays below
+_CHANGE = 1e-2  # of values, relative, large enough to hide what they do not solve
 _FLAT = 1.0  # degrees
 
 
@@ -77,16 +79,35 @@ def law(subject: Subject) -> Iterator[Row]:
         return
     meshes, equation = ugrid.Meshes(subject.schema, subject.name), known.equation
     scalars = {n: v.values for n, v in subject.schema.variables.items() if v.dims == ("sample",)}
-    residuals = {}
+    residuals, rounding = {}, {}
     for sample in subject.chosen.tolist():
         fields = {name: meshes.values(held, sample) for name, held in known.names.items()}
         try:
             about = {name: float(values[sample]) for name, values in scalars.items()}
             residuals[sample] = equation.residual(meshes[sample], fields, about)
+            rounding[sample] = _rounding(equation, meshes[sample], fields, about, residuals[sample])
         except (ImportError, KeyError, ValueError) as error:
             yield skipped("equation", equation.name, str(error))
             return
-    worst = max(residuals, key=lambda sample: residuals[sample])
+    tolerance = {sample: max(_LEAST, 4 * rounding[sample]) for sample in residuals}
+    worst = max(residuals, key=lambda sample: residuals[sample] / tolerance[sample])
     remedy = f"sample {worst} does not solve the equation with these parameters; make it again"
     about = f"discrete equations, {len(residuals)} of {len(meshes)} samples"
-    yield judged("equation", equation.name, residuals[worst], _ROUNDING, remedy, about)
+    yield judged("equation", equation.name, residuals[worst], tolerance[worst], remedy, about)
+
+
+def _rounding(
+    equation: MeshEquation,
+    mesh: TriangleMesh,
+    fields: Mapping[str, np.ndarray],
+    about: Mapping[str, float],
+    residual: float,
+) -> float:
+    """Residual that storing the solution as float32 causes: that of a larger random change, scaled down."""
+    rng = np.random.default_rng(0)
+    changed = {
+        name: values if name in equation.inputs else values * (1 + _CHANGE * rng.uniform(-1, 1, len(values)))
+        for name, values in fields.items()
+    }
+    found = equation.residual(mesh, changed, about)
+    return 2**-24 / _CHANGE * float(np.sqrt(max(found**2 - residual**2, 0.0)))
