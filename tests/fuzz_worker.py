@@ -22,7 +22,7 @@ from pde_data import DatasetError, FieldDataset, cli
 
 
 def digests(path):
-    """Open, show, read and summarise; SHA-256 of the values of each field."""
+    """Open, show, read, summarise and validate; SHA-256 of the values of each field."""
     dataset = pde_data.open(path)
     with contextlib.redirect_stdout(io.StringIO()):
         cli.info(str(path))
@@ -33,7 +33,16 @@ def digests(path):
             if dataset.sizes.get("time", 2) > 1:
                 pde_data.statistics(FieldDataset(path, name, name))
             found[name] = hashlib.sha256(np.ascontiguousarray(dataset[name].values)).hexdigest()
+    validated(path)
     return found
+
+
+def validated(path):
+    """A report comes whatever the file says, without asking for more memory than there is."""
+    report = pde_data.validate(path, samples=2)
+    greedy = [row.remark for row in report.rows if "MemoryError" in row.remark]
+    if not report.rows or greedy:
+        raise AssertionError(f"the report of a damaged file: {greedy}")
 
 
 def answer(path):
