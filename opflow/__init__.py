@@ -11,7 +11,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "FNO": "opflow.operators",
+    "MINO": "opflow.operators",
     "Operator": "opflow.operators",
+    "PointOperator": "opflow.operators",
     "build": "opflow.operators",
     "TrainConfig": "opflow.training",
     "fit": "opflow.training",
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from opflow import plot as plot
     from opflow.autoregression import rollout as rollout
     from opflow.operators import FNO as FNO
+    from opflow.operators import MINO as MINO
     from opflow.operators import Operator as Operator
+    from opflow.operators import PointOperator as PointOperator
     from opflow.operators import build as build
     from opflow.save import load as load
     from opflow.training import TrainConfig as TrainConfig
@@ -38,7 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FNO",
+    "MINO",
     "Operator",
+    "PointOperator",
     "TrainConfig",
     "build",
     "export",

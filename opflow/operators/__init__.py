@@ -1,6 +1,9 @@
 """Operators: maps from fields to fields."""
 
+from opflow.operators.base import BaseOperator as BaseOperator
 from opflow.operators.base import Operator as Operator
 from opflow.operators.fno import FNO as FNO
+from opflow.operators.mino import MINO as MINO
+from opflow.operators.points import PointOperator as PointOperator
 from opflow.operators.table import OPERATORS as OPERATORS
 from opflow.operators.table import build as build

@@ -1,16 +1,18 @@
 """The operators by name."""
 
-from opflow.operators.base import Operator
+from opflow.operators.base import BaseOperator
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
+from opflow.operators.mino import MINO
 
-OPERATORS: dict[str, type[Operator]] = {
+OPERATORS: dict[str, type[BaseOperator]] = {
     "FNO": FNO,
+    "MINO": MINO,
     "NeuralopModel": NeuralopModel,
 }
 
 
-def build(name: str, **arguments) -> Operator:
+def build(name: str, **arguments) -> BaseOperator:
     """Build an operator by name; `"neuralop:UNO"` wraps that model of neuraloperator.
 
     Raises:
