@@ -3,21 +3,10 @@
 from collections.abc import Sequence
 from math import gcd
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-def convolution(
-    in_channels: int, out_channels: int, n_dim: int, size: int = 3, stride: int = 1, circular: bool = False
-) -> nn.Module:
-    """Return a convolution of odd `size` that turns a side of n points into one of ceil(n / stride)."""
-    mode = "circular" if circular and size > 1 else "zeros"
-    return _CONVOLUTIONS[n_dim - 1](
-        in_channels, out_channels, size, stride=stride, padding=size // 2, padding_mode=mode
-    )
+from opflow.nn.convolution import Convolution, cut
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -45,11 +34,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.out_channels = out_channels
         self.norm1 = group_norm(in_channels)
-        self.conv1 = convolution(in_channels, out_channels, n_dim, circular=circular)
+        self.conv1 = Convolution(in_channels, out_channels, n_dim, circular=circular)
         self.norm2 = group_norm(out_channels)
-        self.conv2 = zeroed(convolution(out_channels, out_channels, n_dim, circular=circular))
+        self.conv2 = zeroed(Convolution(out_channels, out_channels, n_dim, circular=circular))
         same = in_channels == out_channels
-        self.skip = nn.Identity() if same else convolution(in_channels, out_channels, n_dim, size=1)
+        self.skip = nn.Identity() if same else Convolution(in_channels, out_channels, n_dim, size=1)
 
     def forward(self, u: Tensor, scale_shift: Tensor | None = None) -> Tensor:
         """Map `(batch, in_channels, *space)`; `scale_shift` is `(batch, 2 out_channels)`, scales first."""
@@ -90,13 +79,13 @@ class Grow(nn.Module):
 
     def __init__(self, channels: int, n_dim: int, circular: bool = False):
         super().__init__()
-        self.conv = convolution(channels, channels, n_dim, circular=circular)
+        self.conv = Convolution(channels, channels, n_dim, circular=circular)
 
     def forward(self, u: Tensor, grid: Sequence[int]) -> Tensor:
         """Map `(batch, channels, *space)` to `grid`, each side of which is 2 n or 2 n - 1."""
-        for axis, n in enumerate(grid, start=2):
-            u = u.repeat_interleave(2, axis).narrow(axis, 0, n)
-        return self.conv(u)
+        for axis in range(2, u.ndim):
+            u = u.repeat_interleave(2, axis)
+        return self.conv(cut(u, grid))
 
 
 def zeroed(module: nn.Module) -> nn.Module:
@@ -104,9 +93,3 @@ def zeroed(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Lay out images and volumes with the channels of a point together, as convolutions are fastest."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return x.contiguous(memory_format=formats.get(x.ndim, torch.contiguous_format))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from opflow.nn.residual import Grow, ResidualBlock, SelfAttention, channels_last, convolution, group_norm
+from opflow.nn.convolution import Convolution, channels_last
+from opflow.nn.residual import Grow, ResidualBlock, SelfAttention, group_norm
 
 
 class UNet(nn.Module):
@@ -83,7 +84,7 @@ class UNet(nn.Module):
             block = ResidualBlock(n_in, widths[level], n_dim, circular)
             return nn.ModuleList([block, SelfAttention(widths[level], heads)] if attends else [block])
 
-        self.first = convolution(in_channels, channels, n_dim, circular=circular)
+        self.first = Convolution(in_channels, channels, n_dim, circular=circular)
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         width, left = channels, [channels]
         deepest = len(widths) - 1
@@ -95,7 +96,7 @@ class UNet(nn.Module):
                 left.append(width)
             self.down.append(stages)
             if level < deepest:
-                self.shrink.append(convolution(width, width, n_dim, stride=2, circular=circular))
+                self.shrink.append(Convolution(width, width, n_dim, stride=2, circular=circular))
                 left.append(width)
         self.middle = nn.ModuleList(stage(width, deepest, bool(attention) and not i) for i in range(2))
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
@@ -108,7 +109,7 @@ class UNet(nn.Module):
             if level:
                 self.grow.append(Grow(width, n_dim, circular))
         self.norm = group_norm(width)
-        self.last = convolution(width, out_channels, n_dim, circular=circular)
+        self.last = Convolution(width, out_channels, n_dim, circular=circular)
         # Scales and shifts of all blocks, in the order of their use, come from one matrix product.
         self.embedding_channels = embedding_channels
         self._sizes = [2 * m.out_channels for m in self.modules() if isinstance(m, ResidualBlock)]
