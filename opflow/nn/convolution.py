@@ -90,7 +90,10 @@ def cut(x: Tensor, grid: Sequence[int]) -> Tensor:
         torch.Size([1, 2, 3, 6])
     """
     for axis, n in enumerate(grid, start=2):
-        x = x.narrow(axis, 0, n)
+        if torch.compiler.is_exporting():  # of a view, the tracer asks whether it has gaps, and keeps to that
+            x = x.index_select(axis, torch.arange(n, device=x.device))
+        else:
+            x = x.narrow(axis, 0, n)
     return x
 
 
