@@ -10,10 +10,13 @@ from pde_data.lazy import attach
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ConvNeXtUNet": "opflow.operators",
     "FNO": "opflow.operators",
     "MINO": "opflow.operators",
     "Operator": "opflow.operators",
+    "PatchTransformer": "opflow.operators",
     "PointOperator": "opflow.operators",
+    "UNet": "opflow.operators",
     "build": "opflow.operators",
     "TrainConfig": "opflow.training",
     "fit": "opflow.training",
@@ -33,8 +36,11 @@ if TYPE_CHECKING:
     from opflow.autoregression import rollout as rollout
     from opflow.operators import FNO as FNO
     from opflow.operators import MINO as MINO
+    from opflow.operators import ConvNeXtUNet as ConvNeXtUNet
     from opflow.operators import Operator as Operator
+    from opflow.operators import PatchTransformer as PatchTransformer
     from opflow.operators import PointOperator as PointOperator
+    from opflow.operators import UNet as UNet
     from opflow.operators import build as build
     from opflow.save import load as load
     from opflow.training import TrainConfig as TrainConfig
@@ -43,9 +49,12 @@ if TYPE_CHECKING:
 __all__ = [
     "FNO",
     "MINO",
+    "ConvNeXtUNet",
     "Operator",
+    "PatchTransformer",
     "PointOperator",
     "TrainConfig",
+    "UNet",
     "build",
     "export",
     "fit",

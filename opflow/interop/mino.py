@@ -91,9 +91,7 @@ def from_mino(
         raise ValueError(f"the tensors do not fit a MINO-T with time: {', '.join(odd)} are on one side only")
     wrong = [f"{k} {tuple(renamed[k].shape)}" for k, v in own.items() if v.shape != renamed[k].shape]
     if wrong:
-        raise ValueError(
-            f"tensors of a shape that does not fit a MINO-T of width {width}: {', '.join(wrong)}"
-        )
+        raise ValueError(f"tensors that do not fit a MINO-T of width {width}: {', '.join(wrong)}")
     model.to(renamed["encoder.lift.weight"].dtype)
     model.load_state_dict(renamed, strict=False)
     return model.eval()

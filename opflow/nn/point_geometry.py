@@ -10,9 +10,9 @@ from torch import Tensor
 class PointGeometry(NamedTuple):
     """Points, their edges to the nodes of a latent grid, and the points where the output is wanted.
 
-    Made by `opflow.MINO.geometry`, and passed in the place of the coordinates, so that it is made once. Either
-    one set of points that all samples share, or one for each sample, filled up to the longest; a field is None
-    where there is nothing to tell. All fields are tensors: an exported model takes a geometry as its input.
+    Made by `opflow.MINO.geometry`, and passed in the place of the coordinates, so that it is made once. There
+    is one set of points that all samples share, or one for each sample, filled up to the longest; a field is
+    None where there is nothing to tell. All else are tensors: an exported model takes a geometry as its input.
     """
 
     coords: Tensor
@@ -80,8 +80,10 @@ def neighbours(points: np.ndarray, nodes: np.ndarray, radius: float, weights: np
         ValueError: no node has a point within the radius.
 
     Example:
-        >>> neighbours(np.array([[0.0], [0.5], [0.9]]), np.array([[0.0], [1.0]]), 0.6, np.array([1.0, 1.0, 3.0]))
-        Neighbours(source=array([0, 1, 1, 2]), target=array([0, 0, 1, 1]), weight=array([0.5 , 0.5 , 0.25, 0.75]))
+        >>> points, nodes = np.array([[0.0], [0.5], [0.9]]), np.array([[0.0], [1.0]])
+        >>> edges = neighbours(points, nodes, radius=0.6, weights=np.array([1.0, 1.0, 3.0]))
+        >>> [(int(s), int(t), float(w)) for s, t, w in zip(*edges)]
+        [(0, 0, 0.5), (1, 0, 0.5), (1, 1, 0.25), (2, 1, 0.75)]
     """
     from scipy.spatial import cKDTree
 

@@ -20,8 +20,8 @@ def position_code(coords: Tensor, channels: int) -> Tensor:
     Returns:
         `(..., channels)`: first all sines of the first coordinate, then its cosines, then those of the next.
 
-    Source: Vaswani et al., Attention Is All You Need, 2017, section 3.5; scaled as in Shi et al., Mesh-Informed
-    Neural Operator, 2025.
+    Source: Vaswani et al., Attention Is All You Need, 2017, section 3.5; scaled as in Shi et al.,
+    Mesh-Informed Neural Operator, 2025.
 
     Example:
         >>> position_code(torch.zeros(3, 2), 9)[0].tolist()

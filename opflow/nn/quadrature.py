@@ -20,7 +20,7 @@ def estimate_weights(points: np.ndarray, longest: float) -> np.ndarray:
             further apart than `longest`.
 
     Example:
-        >>> estimate_weights(np.array([[0.0], [1.0], [4.0]]), longest=10.0).tolist()
+        >>> estimate_weights(np.array([[0.0], [1.0], [4.0]]), longest=10.0).round(9).tolist()
         [0.5, 2.0, 1.5]
     """
     n, d = points.shape

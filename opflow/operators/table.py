@@ -1,14 +1,20 @@
 """The operators by name."""
 
 from opflow.operators.base import BaseOperator
+from opflow.operators.convnext_unet import ConvNeXtUNet
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
 from opflow.operators.mino import MINO
+from opflow.operators.patch_transformer import PatchTransformer
+from opflow.operators.unet import UNet
 
 OPERATORS: dict[str, type[BaseOperator]] = {
+    "ConvNeXtUNet": ConvNeXtUNet,
     "FNO": FNO,
     "MINO": MINO,
     "NeuralopModel": NeuralopModel,
+    "PatchTransformer": PatchTransformer,
+    "UNet": UNet,
 }
 
 

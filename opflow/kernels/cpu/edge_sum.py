@@ -1,4 +1,4 @@
-"""Sum over the edges of a graph, one block of channels at a time, so that no two threads write to one place."""
+"""Sum over the edges of a graph, one block of channels at a time: no two threads write to one place."""
 
 from math import ceil
 

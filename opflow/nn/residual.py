@@ -1,0 +1,95 @@
+"""What a U-Net is made of: residual blocks, self-attention, and a convolution that doubles a grid."""
+
+from collections.abc import Sequence
+from math import gcd
+
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention, silu
+
+from opflow.nn.convolution import Convolution, cut
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return a group norm of 32 groups, or as many as leave two channels or more in each."""
+    return nn.GroupNorm(gcd(32, channels, max(1, channels // 2)), channels)
+
+
+class ResidualBlock(nn.Module):
+    r"""Two convolutions round a skip, the second one conditioned.
+
+    .. math:: u' = S u + W_2\, \sigma\big((1 + a) N_2(W_1\, \sigma(N_1 u)) + b\big)
+
+    with group norms N, SiLU :math:`\sigma`, a scale a and shift b per channel, and S the identity, or a
+    linear map of the channels where their number changes. :math:`W_2` is zero at first, so that the block is
+    its skip.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        n_dim: number of space dimensions, 1 to 3.
+        circular: periodic fields.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, n_dim: int, circular: bool = False):
+        super().__init__()
+        self.out_channels = out_channels
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = Convolution(in_channels, out_channels, n_dim, circular=circular)
+        self.norm2 = group_norm(out_channels)
+        self.conv2 = zeroed(Convolution(out_channels, out_channels, n_dim, circular=circular))
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else Convolution(in_channels, out_channels, n_dim, size=1)
+
+    def forward(self, u: Tensor, scale_shift: Tensor | None = None) -> Tensor:
+        """Map `(batch, in_channels, *space)`; `scale_shift` is `(batch, 2 out_channels)`, scales first."""
+        h = self.norm2(self.conv1(silu(self.norm1(u))))
+        if scale_shift is not None:
+            scale, shift = scale_shift.view(*scale_shift.shape, *(1,) * (u.ndim - 2)).chunk(2, 1)
+            h = h * (1 + scale) + shift
+        return self.skip(u) + self.conv2(silu(h))
+
+
+class SelfAttention(nn.Module):
+    r"""Softmax attention among all points of a field, added to it: :math:`u' = u + W\,A(N u)`.
+
+    There are no positions: permuting the points permutes the result. W is zero at first.
+
+    Args:
+        channels: channels of the field.
+        heads: number of heads; divides `channels`.
+    """
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = group_norm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = zeroed(nn.Linear(channels, channels))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Map `(batch, channels, *space)`."""
+        points = self.norm(u).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(points).unflatten(-1, (3, self.heads, -1)).movedim(1, 3).unbind(1)
+        attended = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return u + self.out(attended).transpose(1, 2).reshape(u.shape)
+
+
+class Grow(nn.Module):
+    """Double a grid by nearest neighbours, cut it to size, and convolve."""
+
+    def __init__(self, channels: int, n_dim: int, circular: bool = False):
+        super().__init__()
+        self.conv = Convolution(channels, channels, n_dim, circular=circular)
+
+    def forward(self, u: Tensor, grid: Sequence[int]) -> Tensor:
+        """Map `(batch, channels, *space)` to `grid`, each side of which is 2 n or 2 n - 1."""
+        for axis in range(2, u.ndim):
+            u = u.repeat_interleave(2, axis)
+        return self.conv(cut(u, grid))
+
+
+def zeroed(module: nn.Module) -> nn.Module:
+    """Set all parameters to zero."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
