@@ -12,7 +12,7 @@ class PointGeometry(NamedTuple):
 
     Made by `opflow.MINO.geometry`, and passed in the place of the coordinates, so that it is made once. There
     is one set of points that all samples share, or one for each sample, filled up to the longest; a field is
-    None where there is nothing to tell. All else are tensors: an exported model takes a geometry as its input.
+    None where there is nothing to tell.
     """
 
     coords: Tensor
@@ -23,8 +23,8 @@ class PointGeometry(NamedTuple):
     """Node of each edge `(edge,)`, likewise, in ascending order."""
     weight: Tensor
     """Weight of each edge `(edge,)`; those of a node sum to one."""
-    covered: Tensor
-    """Whether a node has an edge, `([batch,] node)`."""
+    coverage: Tensor
+    """Share of the ball about a node that the points stand for, `([batch,] node)`; 0 without points in it."""
     real: Tensor | None
     """Whether a point is more than filling, `(batch, point)`; None when all are."""
     query_coords: Tensor | None
@@ -60,11 +60,16 @@ class PointGeometry(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """Edges of one set of points: point, node and weight of each, ordered by node, then point."""
+    """Edges of one set of points, ordered by node, then point, and what the nodes see."""
 
     source: np.ndarray
+    """Point of each edge `(edge,)`."""
     target: np.ndarray
+    """Node of each edge `(edge,)`."""
     weight: np.ndarray
+    """Weight of each edge `(edge,)`; those of a node sum to one."""
+    total: np.ndarray
+    """Sum of the weights of the points that a node sees, `(node,)`."""
 
 
 def neighbours(points: np.ndarray, nodes: np.ndarray, radius: float, weights: np.ndarray) -> Neighbours:
@@ -82,8 +87,10 @@ def neighbours(points: np.ndarray, nodes: np.ndarray, radius: float, weights: np
     Example:
         >>> points, nodes = np.array([[0.0], [0.5], [0.9]]), np.array([[0.0], [1.0]])
         >>> edges = neighbours(points, nodes, radius=0.6, weights=np.array([1.0, 1.0, 3.0]))
-        >>> [(int(s), int(t), float(w)) for s, t, w in zip(*edges)]
+        >>> [(int(s), int(t), float(w)) for s, t, w in zip(edges.source, edges.target, edges.weight)]
         [(0, 0, 0.5), (1, 0, 0.5), (1, 1, 0.25), (2, 1, 0.75)]
+        >>> edges.total.tolist()
+        [2.0, 4.0]
     """
     from scipy.spatial import cKDTree
 
@@ -97,8 +104,8 @@ def neighbours(points: np.ndarray, nodes: np.ndarray, radius: float, weights: np
     source, target = counted[pairs["j"]], pairs["i"].astype(np.int64)
     order = np.lexsort((source, target))
     source, target = source[order], target[order]
-    weight = weights[source] / np.bincount(target, weights[source])[target]
-    return Neighbours(source, target, weight)
+    total = np.bincount(target, weights[source], len(nodes))
+    return Neighbours(source, target, weights[source] / total[target], total)
 
 
 def interpolation(points: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -101,22 +101,22 @@ class MINO(PointOperator):
         super().__init__(in_channels, out_channels, coord_dim, timed=time)
         self.config = config
         self.latent = _latent(latent, coord_dim)
+        quadrature = reduction == "quadrature"
         low, high = _box(domain, coord_dim)
         axes = [np.linspace(a, b, n) if n > 1 else [(a + b) / 2] for a, b, n in zip(low, high, self.latent)]
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, coord_dim)
-        self._graph = PointGraph(nodes, radius, reduction == "quadrature")
-        self._masked = reduction == "quadrature"
+        self._graph = PointGraph(nodes, radius, quadrature)
         self._low, self._side = low.tolist(), float((high - low).max())
 
         width, condition = hidden_channels, 4 * hidden_channels if time else None
         self.condition = nn.Sequential(nn.Linear(width, condition), nn.SiLU()) if condition else None
-        self.encoder = GraphKernel(in_channels, width)
+        self.encoder = GraphKernel(in_channels, width, coverage=quadrature)
         self.blocks = nn.ModuleList(PerceiverBlock(width, n_heads, condition) for _ in range(n_layers))
         self.unet = None
         if processor == "unet":
             from opflow.nn.unet import UNet
 
-            self.unet = UNet(width, width, n_dim=coord_dim, embedding_channels=condition)
+            self.unet = UNet(width, width, coord_dim, attention=(1,), embedding_channels=condition)
         self.decoder = PointDecoder(in_channels, out_channels, width, n_heads, decoder_layers, condition)
 
     def graph(self, coords: Tensor, weights: Tensor | None, query_coords: Tensor | None) -> PointGeometry:
@@ -130,15 +130,16 @@ class MINO(PointOperator):
         nodes = torch.as_tensor(self._graph.nodes).to(values)
         tokens = self.encoder(values, geometry, code, self._code(nodes))
         condition = self.condition(position_code(time[:, None], width)) if self.condition else None
-        mask = geometry.covered if self._masked else None
-        if mask is not None:
+        mask = None
+        if self._graph.quadrature:
+            mask = geometry.coverage > 0
             mask = mask[None, None, None] if geometry.shared else mask[:, None, None]
         h = tokens
         for block in self.blocks:
             h = block(h, block.keys(tokens, condition), condition, mask)
         if self.unet is not None:
-            image = torch.where(geometry.covered[..., None], h, 0.0) if self._masked else h
-            h = self.unet(image.mT.unflatten(2, self.latent), condition).flatten(2).mT
+            h = h if mask is None else torch.where(mask[:, 0].mT, h, 0.0)
+            h = self.unet(h.mT.unflatten(2, self.latent), condition).flatten(2).mT
         real = geometry.real
         if geometry.query_coords is not None:
             code, real = self._code(geometry.query_coords), None
