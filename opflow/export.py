@@ -154,8 +154,8 @@ def _trace(
         model._check(example, geometry)
         if not geometry.shared:
             raise ValueError(
-                "the geometry has points of its own for each sample, which would fix the batch: export with one "
-                "set of points, (point, dim)"
+                "the geometry has points of its own for each sample, which would fix the batch: export with "
+                "one set of points, (point, dim)"
             )
         traced, sizes = _AtPoints(model, geometry), [{0: dynamic}]
         inputs = [example.contiguous()]

@@ -51,7 +51,7 @@ class GraphKernel(nn.Module):
             values, by_value @ self.lift.weight, self.first.bias + by_value @ self.lift.bias
         )
         b = linear(node_code, by_node)
-        nodes, batch = len(node_code), len(values)
+        nodes, batch = len(node_code), values.shape[0]
         if geometry.shared:
             sums = edge_sum(a, b, geometry.source, geometry.target, geometry.weight, nodes)
         else:

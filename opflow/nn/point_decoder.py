@@ -91,7 +91,7 @@ class PointDecoder(nn.Module):
         # The second layer of V and the columns for it are one matrix.
         matrix = by_value @ self.value_second.weight
         bias = self.query_first.bias + by_value @ self.value_second.bias
-        for v, c in zip(_chunks(values), _chunks(code, len(values))):
+        for v, c in zip(_chunks(values), _chunks(code, values.shape[0])):
             inner = linear(gelu(self.value_first(v)), matrix, bias) + linear(c, by_code)
             yield self.query_second(gelu(inner))
 
@@ -100,7 +100,7 @@ def _chunks(x: Tensor, batch: int | None = None) -> tuple[Tensor, ...]:
     """Cut along the points; not for a backward pass, which keeps all anyway, nor in a graph of any size."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return (x,)
-    return x.split(max(1, _CHUNK // (batch or len(x))), -2)
+    return x.split(max(1, _CHUNK // (batch or x.shape[0])), -2)
 
 
 def _join(parts: Iterable[Tensor]) -> Tensor:

@@ -46,7 +46,7 @@ class PointGeometry(NamedTuple):
         if self.shared:
             found = values[:, self.nearest]
         else:
-            found = values[torch.arange(len(values), device=values.device)[:, None, None], self.nearest]
+            found = values[torch.arange(values.shape[0], device=values.device)[:, None, None], self.nearest]
         return (self.share[..., None] * found).sum(-2)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "PointGeometry":

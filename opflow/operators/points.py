@@ -166,11 +166,11 @@ class PointOperator(BaseOperator):
         if time is None:
             raise ValueError(f"this {name} was built with time=True: give time, (batch,) or one number")
         time = torch.as_tensor(time, dtype=values.dtype, device=values.device)
-        if time.ndim > 1 or time.numel() not in (1, len(values)):
+        if time.ndim > 1 or time.numel() not in (1, values.shape[0]):
             raise ValueError(
-                f"time needs one number, or one for each of {len(values)} samples, got {_shape(time)}"
+                f"time needs one number, or one for each of {values.shape[0]} samples, got {_shape(time)}"
             )
-        return time.expand(len(values))
+        return time.expand(values.shape[0])
 
 
 def _shape(x: Tensor) -> tuple[int, ...]:
