@@ -6,9 +6,9 @@
 
 The other side is written below as the authors' scripts have it: neighbours by a matrix of distances at every
 call, the kernel's perceptron at every edge of every item on concatenated features of both ends, the mean over
-the edges of a node, and queries from concatenated features. Both sides have the weights of one model (published
-sizes: width 256, 16x16 latent nodes, 5 blocks) and must agree to 1e-5. A step is forward, mean square, backward,
-without the optimiser, which is the same on both sides.
+the edges of a node, and queries from concatenated features. Both sides have the weights of one model
+(published sizes: width 256, 16x16 latent nodes, 5 blocks) and must agree to 1e-5. A step is forward, mean
+square, backward, without the optimiser, which is the same on both sides.
 """
 
 import argparse
@@ -47,6 +47,7 @@ class Published:
         self.radius = model.config["radius"]
 
     def encode(self, values, coords):
+        """Features at the nodes, `(batch, node, channel)`."""
         import torch
         from torch.nn.functional import gelu
 
@@ -65,6 +66,7 @@ class Published:
         return sums / within.sum(1).clamp(min=1)[:, None]
 
     def __call__(self, values, coords, time):
+        """Output at the points, `(batch, point, channel)`."""
         import torch
         from torch.nn.functional import gelu
 
@@ -86,6 +88,7 @@ class Published:
 
     @staticmethod
     def attend(block, q, kv, condition):
+        """Update q, with the parameters of one of our blocks."""
         from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
         def heads(x):
@@ -124,38 +127,27 @@ def compare(points: int, batch: int, threads: int, repeats: int) -> None:
         step(call)
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
-    sides = {
-        "encoder, forward": (encode, lambda: published.encode(values, coords)),
-        "whole step": (lambda: model(values, coords, time=t), lambda: published(values, coords, t)),
-    }
-    size = f"{len(coords)} points, batch {batch}"
-    for name, (ours, theirs) in sides.items():
-        with torch.no_grad():
-            error = relative(ours(), theirs())
-        assert error < 1e-5, f"the two are different functions: {error}"
-        with_grad = relative(gradients(ours), gradients(theirs))
-        assert with_grad < 1e-4, f"the two have different gradients: {with_grad}"
-        if name.startswith("encoder"):
-            run = [without_grad(ours), without_grad(theirs)]
-        else:
-            run = [lambda f=f: step(f) for f in (ours, theirs)]
-        seconds = harness.interleave(*run, repeats, time.perf_counter)
-        harness.report(f"MINO {name}, {size}: s", *seconds, threads=threads, packages=PACKAGES)
-        if name.startswith("encoder"):
-            run = [lambda f=f: step(f) for f in (ours, theirs)]
-            seconds = harness.interleave(*run, repeats, time.perf_counter)
-            claim = f"MINO encoder, forward and backward, {size}: s"
-            harness.report(claim, *seconds, threads=threads, packages=PACKAGES)
-
-
-def without_grad(call):
-    import torch
-
-    def run():
+    def infer(call):
         with torch.no_grad():
             call()
 
-    return run
+    encoders = (encode, lambda: published.encode(values, coords))
+    steps = (lambda: model(values, coords, time=t), lambda: published(values, coords, t))
+    claims = {
+        "encoder, forward": (infer, encoders),
+        "encoder, forward and backward": (step, encoders),
+        "training step": (step, steps),
+    }
+    for name, (how, (ours, theirs)) in claims.items():
+        with torch.no_grad():
+            error = relative(ours(), theirs())
+        assert error < 1e-5, f"the two are different functions: {error}"
+        error = relative(gradients(ours), gradients(theirs))
+        assert error < 1e-4, f"the two have different gradients: {error}"
+        run = [lambda call=call, how=how: how(call) for call in (ours, theirs)]
+        seconds = harness.interleave(*run, repeats, time.perf_counter)
+        claim = f"MINO {name}, {len(coords)} points, batch {batch}: s"
+        harness.report(claim, *seconds, threads=threads, packages=PACKAGES)
 
 
 def relative(a, b) -> float:
@@ -176,7 +168,7 @@ def predict_many(queries: int, threads: int) -> None:
     model.predict(values, coords, weights=weights)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{queries} points in, {queries} queries: {seconds:.1f} s, peak of the whole process {peak:.0f} MiB")
+    print(f"{queries} points to {queries} points: {seconds:.1f} s, peak of the whole process {peak:.0f} MiB")
     claim = f"MINO predicts {queries} points from as many, peak resident set: MiB"
     harness.record(claim, f"{peak:.0f}", threads=threads, packages=PACKAGES)
 

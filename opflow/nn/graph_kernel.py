@@ -15,24 +15,21 @@ class GraphKernel(nn.Module):
     :math:`\kappa = W_2 \, \mathrm{GELU}(W_y e(y) + W_x e(x) + W_f (L f(y) + l) + b_1) + b_2`, where e is the
     position code. What depends on y alone is computed once for each point rather than for each of its edges,
     what depends on y but not on f once for all samples that share the points, and :math:`W_2`, being linear,
-    behind the sum. A node without points has the value 0. On request a learned vector is added, times the
-    share of the ball about the node that lies in the domain: the average does not tell where the boundary is.
+    behind the sum. A node without points has the value 0.
 
     Args:
         in_channels: channels of f.
         channels: width C of the position codes and of the output; the hidden layer has 2 C.
-        coverage: add that vector, zero at first.
 
     Source: Li et al., Neural Operator: Graph Kernel Network for Partial Differential Equations, 2020; in this
     form Shi et al., Mesh-Informed Neural Operator, 2025.
     """
 
-    def __init__(self, in_channels: int, channels: int, coverage: bool):
+    def __init__(self, in_channels: int, channels: int):
         super().__init__()
         self.lift = nn.Linear(in_channels, channels)
         self.first = nn.Linear(3 * channels, 2 * channels)  # columns: e(y), e(x), lifted f(y)
         self.second = nn.Linear(2 * channels, channels)
-        self.coverage = nn.Parameter(torch.zeros(channels)) if coverage else None
 
     def forward(self, values: Tensor, geometry: PointGeometry, code: Tensor, node_code: Tensor) -> Tensor:
         """Map values at the points to features at the nodes.
@@ -57,6 +54,4 @@ class GraphKernel(nn.Module):
         else:
             edges = (geometry.source, geometry.target, geometry.weight)
             sums = edge_sum(a.flatten(0, 1)[None], b, *edges, batch * nodes).view(batch, nodes, -1)
-        coverage = geometry.coverage[..., None]
-        tokens = torch.where(coverage > 0, self.second(sums), 0.0)
-        return tokens if self.coverage is None else tokens + coverage * self.coverage
+        return torch.where(geometry.covered[..., None], self.second(sums), 0.0)

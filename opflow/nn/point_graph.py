@@ -1,7 +1,6 @@
 """Geometries of sets of points, kept by their content: made once for each set, not for each call."""
 
 import hashlib
-import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -27,8 +26,6 @@ class PointGraph:
 
     def __init__(self, nodes: np.ndarray, radius: float, quadrature: bool):
         self.nodes, self.radius, self.quadrature = nodes, radius, quadrature
-        d = nodes.shape[1]
-        self._ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1) * radius**d
         self._kept: OrderedDict[bytes, tuple[np.ndarray, ...]] = OrderedDict()
 
     def __call__(self, coords: Tensor, weights: Tensor | None, query_coords: Tensor | None) -> PointGeometry:
@@ -39,7 +36,7 @@ class PointGraph:
         if query_coords is not None:
             queries = _double(query_coords)
             queries = np.broadcast_to(queries, (len(sets), *queries.shape[-2:]))
-        source, target, weight, coverage, nearest, share = [], [], [], [], [], []
+        source, target, weight, covered, nearest, share = [], [], [], [], [], []
         for i, points in enumerate(sets):
             places = np.arange(len(points)) if given is None else np.flatnonzero(given[i] > 0)
             points = points[places]
@@ -48,7 +45,7 @@ class PointGraph:
             source.append(places[edges.source] + i * sets.shape[1])
             target.append(edges.target + i * len(self.nodes))
             weight.append(edges.weight)
-            coverage.append(edges.total / self._ball if self.quadrature else np.sign(edges.total))
+            covered.append(np.bincount(edges.target, minlength=len(self.nodes)) > 0)
             if queries is not None:
                 near, shares = self._once(interpolation, points, queries[i])
                 nearest.append(places[near])
@@ -62,7 +59,7 @@ class PointGraph:
             torch.tensor(np.concatenate(source), **place),
             torch.tensor(np.concatenate(target), **place),
             torch.tensor(np.concatenate(weight), **real),
-            torch.tensor(stack(coverage), **real),
+            torch.tensor(stack(covered), **place),
             torch.tensor(given > 0, **place) if filled else None,
             query_coords,
             None if queries is None else torch.tensor(stack(nearest), **place),

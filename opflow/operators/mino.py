@@ -110,7 +110,7 @@ class MINO(PointOperator):
 
         width, condition = hidden_channels, 4 * hidden_channels if time else None
         self.condition = nn.Sequential(nn.Linear(width, condition), nn.SiLU()) if condition else None
-        self.encoder = GraphKernel(in_channels, width, coverage=quadrature)
+        self.encoder = GraphKernel(in_channels, width)
         self.blocks = nn.ModuleList(PerceiverBlock(width, n_heads, condition) for _ in range(n_layers))
         self.unet = None
         if processor == "unet":
@@ -132,7 +132,7 @@ class MINO(PointOperator):
         condition = self.condition(position_code(time[:, None], width)) if self.condition else None
         mask = None
         if self._graph.quadrature:
-            mask = geometry.coverage > 0
+            mask = geometry.covered
             mask = mask[None, None, None] if geometry.shared else mask[:, None, None]
         h = tokens
         for block in self.blocks:
