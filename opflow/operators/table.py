@@ -1,14 +1,15 @@
 """The operators by name."""
 
-from opflow.operators.base import BaseOperator
+from opflow.operators.base import Operator
 from opflow.operators.convnext_unet import ConvNeXtUNet
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
 from opflow.operators.mino import MINO
 from opflow.operators.patch_transformer import PatchTransformer
+from opflow.operators.points import PointOperator
 from opflow.operators.unet import UNet
 
-OPERATORS: dict[str, type[BaseOperator]] = {
+OPERATORS: dict[str, type[Operator] | type[PointOperator]] = {
     "ConvNeXtUNet": ConvNeXtUNet,
     "FNO": FNO,
     "MINO": MINO,
@@ -18,7 +19,7 @@ OPERATORS: dict[str, type[BaseOperator]] = {
 }
 
 
-def build(name: str, **arguments) -> BaseOperator:
+def build(name: str, **arguments) -> Operator | PointOperator:
     """Build an operator by name; `"neuralop:UNO"` wraps that model of neuraloperator.
 
     Raises:
