@@ -120,7 +120,6 @@ def _attributes(item: Any) -> None:
 def _dataset(item: Any) -> None:
     steps: Iterable[Any] = (
         lambda: item.is_scale,
-        lambda: [scale.name for axis in item.dims for scale in axis.values()],
         lambda: item.id.get_num_chunks() if item.chunks else item.id.get_offset(),
         lambda: item[()] if 0 < item.nbytes <= _SMALL * bool(item.id.get_storage_size()) else None,
     )

@@ -18,8 +18,16 @@ def spacing(subject: Subject) -> Iterator[Row]:
         variable = subject.schema.variables.get(dim)
         if dim not in subject.schema.sizes:
             continue
-        if variable is None or variable.dims != (dim,) or np.asarray(variable.values).dtype.kind not in "fiu":
-            yield skipped("coordinates", dim, "no coordinate of numbers")
+        if variable is None or variable.dims != (dim,):
+            yield skipped("coordinates", dim, "no coordinate")
+            continue
+        dtype = np.asarray(variable.values).dtype
+        if dtype.kind in "mM":
+            yield skipped("coordinates", dim, "a calendar, no coordinate of numbers")
+            continue
+        if dtype.kind not in "fiu":
+            remark = f"has type {dtype}, expected numbers; write it again"
+            yield Row("coordinates", dim, "fail", remark=remark)
             continue
         x = np.asarray(variable.values, np.float64)
         note = str(variable.attributes.get("repaired", ""))
