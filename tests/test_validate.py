@@ -366,6 +366,16 @@ def test_wrong_coordinates_are_told(values, check, words):
     assert row.subject == "x" and words in row.remark
 
 
+def test_a_moved_point_of_a_small_grid_and_an_unknown_location_are_told():
+    at = subject(Grid(8), [0, 1], u=field(smooth(2, [0, 1], 8)))
+    moved = np.arange(8) / 8 + np.where(np.arange(8) == 3, 0.01, 0)
+    (row,) = [row for row in coordinates.spacing(replaced(at, "x", moved)) if row.verdict == "fail"]
+    assert "an entry is missing, moved or doubled" in row.remark
+    odd = replaced(at, "x", np.arange(8) / 8, grid_location="corner")
+    (row,) = [row for row in coordinates.consistent(odd) if row.verdict == "fail"]
+    assert row.remark == "grid_location is 'corner', expected 'node' or 'cell'"
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
