@@ -26,7 +26,7 @@ from tests.writers import every_case
 
 ROOT = Path(__file__).parents[1]
 MEMORY = 2**29  # bytes that a file of some kilobytes may take
-SECONDS = 20.0  # for a file, many times what it takes
+SECONDS = 40.0  # for a file, many times what it takes, the ten of pde_data.vetting among them
 FOREIGN = (
     "FNO vorticity, v5",
     "FNO vorticity, v7.3",
