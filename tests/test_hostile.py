@@ -587,8 +587,10 @@ def test_dimension_scales_that_are_something_else(good, attached):
 @pytest.mark.skipif(not hasattr(signal, "alarm"), reason="no alarm on this system")
 def test_a_lost_helper_ends_without_its_parent(tmp_path):
     """A process that is killed leaves nobody to end a helper that HDF5 does not give back."""
-    code = "from pde_data import vetting; vetting._walk = lambda path: all(iter(int, 1)); vetting.main()"
-    helper = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    helper.stdin.write(f"-4 {bytes(tmp_path).hex()}\n".encode())
-    helper.stdin.flush()
-    assert helper.wait(30) == -signal.SIGALRM
+    code = "from pde_data import vetting; vetting._walk = lambda path: any(iter(int, 1)); vetting.main()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as helper:
+        assert helper.stdin is not None
+        helper.stdin.write(f"-4 {bytes(tmp_path).hex()}\n".encode())  # five seconds are added
+        helper.stdin.flush()
+        assert helper.wait(60) == -signal.SIGALRM
