@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from opflow.kernels.conv3x3 import conv3x3
+
 _CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 
 
@@ -51,6 +53,8 @@ class Convolution(nn.Module):
         margin = self.weight.shape[-1] // 2
         if self.circular and margin:
             x, margin = pad_periodically(x, margin, margin), 0
+        if self.weight.shape[2:] == (3, 3) and self.stride == self.groups == 1:
+            return conv3x3(x, self.weight, self.bias, margin)
         convolve = _CONVOLVE[x.ndim - 3]
         return convolve(x, self.weight, self.bias, self.stride, margin, 1, self.groups)
 
