@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from opflow.nn.convolution import Convolution, channels_last
-from opflow.nn.residual import Grow, ResidualBlock, SelfAttention, group_norm
+from opflow.nn.residual import GroupNorm, Grow, ResidualBlock, SelfAttention
 
 
 class UNet(nn.Module):
@@ -108,7 +108,7 @@ class UNet(nn.Module):
             self.up.append(stages)
             if level:
                 self.grow.append(Grow(width, n_dim, circular))
-        self.norm = group_norm(width)
+        self.norm = GroupNorm(width)
         self.last = Convolution(width, out_channels, n_dim, circular=circular)
         # Scales and shifts of all blocks, in the order of their use, come from one matrix product.
         self.embedding_channels = embedding_channels
@@ -134,7 +134,7 @@ class UNet(nn.Module):
                 x = _apply(stage, torch.cat([x, left.pop()], 1), conditions)
             if level < len(self.grow):
                 x = self.grow[level](x, left[-1].shape[2:])
-        return self.last(silu(self.norm(x)))
+        return self.last(self.norm(x))
 
     def _conditions(self, embedding: Tensor | None) -> Iterator[Tensor | None]:
         if embedding is None and self.condition is None:
