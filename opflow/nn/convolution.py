@@ -96,7 +96,7 @@ def cut(x: Tensor, grid: Sequence[int]) -> Tensor:
     for axis, n in enumerate(grid, start=2):
         if torch.compiler.is_exporting():  # of a view, the tracer asks whether it has gaps, and keeps to that
             x = x.index_select(axis, torch.arange(n, device=x.device))
-        else:
+        elif x.shape[axis] != n:
             x = x.narrow(axis, 0, n)
     return x
 

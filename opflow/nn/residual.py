@@ -5,9 +5,10 @@ from math import gcd
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import interpolate, scaled_dot_product_attention
 
 from opflow.kernels.norm_silu import norm_silu
+from opflow.nn.channel_mlp import ChannelLinear
 from opflow.nn.convolution import Convolution, cut
 
 
@@ -66,7 +67,7 @@ class ResidualBlock(nn.Module):
         self.norm2 = GroupNorm(out_channels)
         self.conv2 = zeroed(Convolution(out_channels, out_channels, n_dim, circular=circular))
         same = in_channels == out_channels
-        self.skip = nn.Identity() if same else Convolution(in_channels, out_channels, n_dim, size=1)
+        self.skip = nn.Identity() if same else ChannelLinear(in_channels, out_channels)
 
     def forward(self, u: Tensor, scale_shift: Tensor | None = None) -> Tensor:
         """Map `(batch, in_channels, *space)`; `scale_shift` is `(batch, 2 out_channels)`, scales first."""
@@ -88,15 +89,14 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = GroupNorm(channels, activate=False)
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.out = zeroed(nn.Linear(channels, channels))
+        self.qkv = ChannelLinear(channels, 3 * channels)
+        self.out = zeroed(ChannelLinear(channels, channels))
 
     def forward(self, u: Tensor) -> Tensor:
         """Map `(batch, channels, *space)`."""
-        points = self.norm(u).flatten(2).transpose(1, 2)
-        q, k, v = self.qkv(points).unflatten(-1, (3, self.heads, -1)).movedim(1, 3).unbind(1)
-        attended = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return u + self.out(attended).transpose(1, 2).reshape(u.shape)
+        q, k, v = self.qkv(self.norm(u)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
+        attended = scaled_dot_product_attention(q, k, v)
+        return u + self.out(attended.transpose(-1, -2).flatten(1, 2).unflatten(2, u.shape[2:]))
 
 
 class Grow(nn.Module):
@@ -108,9 +108,8 @@ class Grow(nn.Module):
 
     def forward(self, u: Tensor, grid: Sequence[int]) -> Tensor:
         """Map `(batch, channels, *space)` to `grid`, each side of which is 2 n or 2 n - 1."""
-        for axis in range(2, u.ndim):
-            u = u.repeat_interleave(2, axis)
-        return self.conv(cut(u, grid))
+        fine = interpolate(u, size=[2 * n for n in u.shape[2:]], mode="nearest")
+        return self.conv(cut(fine, grid))
 
 
 def zeroed(module: nn.Module) -> nn.Module:
