@@ -63,7 +63,13 @@ class _NormSilu(torch.autograd.Function):
         groups, activate = ctx.options
         if torch.is_grad_enabled() or not runs_compiled(grad, u, gain, offset):
             reference = partial(norm_silu_reference, groups=groups, activate=activate)
-            return *reference_gradients(reference, (u, gain, offset), ctx.needs_input_grad[:3], grad), None, None
+            return (
+                *reference_gradients(reference, (u, gain, offset), ctx.needs_input_grad[:3], grad),
+                None,
+                None,
+            )
         grad_u = empty((len(u), *u.shape[2:], u.shape[1]), u)
-        grads = cpu.backward(_by_point(grad), _by_point(u), gain, offset, mean, rate, groups, activate, grad_u)
+        grads = cpu.backward(
+            _by_point(grad), _by_point(u), gain, offset, mean, rate, groups, activate, grad_u
+        )
         return grad_u.movedim(-1, 1), *grads, None, None

@@ -94,7 +94,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Map `(batch, channels, *space)`."""
-        q, k, v = self.qkv(self.norm(u)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
+        q, k, v = (
+            self.qkv(self.norm(u)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
+        )
         attended = scaled_dot_product_attention(q, k, v)
         return u + self.out(attended.transpose(-1, -2).flatten(1, 2).unflatten(2, u.shape[2:]))
 

@@ -60,7 +60,12 @@ def _average(sums, channels, groups, points):
 @njit(**_OPTIONS)
 def _line(gain, offset, mean, rate, factor, constant, channels):
     """Write the norm of a channel as factor x + constant."""
-    g, o, m, r = floats(gain, channels), floats(offset, channels), floats(mean, channels), floats(rate, channels)
+    g, o, m, r = (
+        floats(gain, channels),
+        floats(offset, channels),
+        floats(mean, channels),
+        floats(rate, channels),
+    )
     a, b = floats(factor, channels), floats(constant, channels)
     for c in range(channels):
         a[c] = g[c] * r[c]
@@ -85,7 +90,11 @@ def _apply(x, factor, constant, out, points, channels, activate):
 def _forward(memory):
     values = to_fixed_tuple(arguments_of(memory), 10)
     points, channels, groups, activate, x, gain, offset, mean, rate, out = values
-    row, tile, lines = np.ones(_TILE, np.float32), np.empty(_TILE * channels, np.float32), np.empty(2 * channels, np.float32)
+    row, tile, lines = (
+        np.ones(_TILE, np.float32),
+        np.empty(_TILE * channels, np.float32),
+        np.empty(2 * channels, np.float32),
+    )
     ones, squares, factor = address(row), address(tile), address(lines)
     constant = factor + 4 * channels
     item = next_item(memory)
@@ -159,7 +168,12 @@ def _centred_times(x, mean, other, out, points, channels):
 def _to_gradient(grad, x, mean, factor, tilt, lift, points, channels):
     """Replace the gradient behind the norm by the one before it."""
     target, source = floats(grad, points * channels), floats(x, points * channels)
-    middle, a, b, c0 = floats(mean, channels), floats(factor, channels), floats(tilt, channels), floats(lift, channels)
+    middle, a, b, c0 = (
+        floats(mean, channels),
+        floats(factor, channels),
+        floats(tilt, channels),
+        floats(lift, channels),
+    )
     for i in range(points):
         for c in range(channels):
             at = i * channels + c
@@ -169,8 +183,14 @@ def _to_gradient(grad, x, mean, factor, tilt, lift, points, channels):
 @compiled
 def _backward(memory):
     values = to_fixed_tuple(arguments_of(memory), 13)
-    points, channels, groups, activate, grad, x, gain, offset, mean, rate, grad_x, grad_gain, grad_offset = values
-    row, tile, lines = np.ones(_TILE, np.float32), np.empty(_TILE * channels, np.float32), np.empty((4, channels), np.float32)
+    points, channels, groups, activate, grad, x, gain, offset, mean, rate, grad_x, grad_gain, grad_offset = (
+        values
+    )
+    row, tile, lines = (
+        np.ones(_TILE, np.float32),
+        np.empty(_TILE * channels, np.float32),
+        np.empty((4, channels), np.float32),
+    )
     ones, products = address(row), address(tile)
     factor, constant, tilt, lift = address(lines[0]), address(lines[1]), address(lines[2]), address(lines[3])
     item = next_item(memory)

@@ -32,7 +32,8 @@ from opflow.kernels.cpu.vectors import repeat
 from opflow.kernels.memory import empty
 
 _CACHE = 1 << 20  # bytes, of which the transformed tiles of an item take no more
-_CHUNK = 256  # tiles, whose transforms the third cache holds while the gradient of the weights grows
+_CHUNK = 64  # tiles, whose transforms the second cache holds while the gradient of the weights grows
+_APART = 16  # numbers between the 36 transforms, else a multiple of 4096 bytes apart and rivals in the caches
 _COLUMNS = 64  # input channels of one product for that gradient
 _POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2.0**0.5, -(2.0**0.5))
 
@@ -126,7 +127,8 @@ def _convolve(memory):
     values = to_fixed_tuple(arguments_of(memory), 17)
     size, tiles, down, across, rows, columns, n_in, out_rows, out_columns, n_out, pad = values[:11]
     x, weight, out, a_t, b_t, bias = values[11:]
-    before, after = np.empty(36 * size * n_in, np.float32), np.empty(36 * size * n_out, np.float32)
+    v_step, m_step = size * n_in + _APART, size * n_out + _APART
+    before, after = np.empty(36 * v_step, np.float32), np.empty(36 * m_step, np.float32)
     scratch, constants = np.empty(36 * max(n_in, n_out), np.float32), np.empty(4 * n_out, np.float32)
     v, m, half, biases = address(before), address(after), address(scratch), 0
     if bias:
@@ -139,16 +141,16 @@ def _convolve(memory):
         for i in range(count):
             image, row, column = _place(first + i, down, across)
             source, into = x + 4 * image * rows * columns * n_in, v + 4 * i * n_in
-            _analyse(source, rows, columns, n_in, row - pad, column - pad, b_t, 6, half, into, size * n_in)
+            _analyse(source, rows, columns, n_in, row - pad, column - pad, b_t, 6, half, into, v_step)
         for k in range(36):
             u = weight + 4 * k * n_in * n_out
-            vk, mk = v + 4 * k * size * n_in, m + 4 * k * size * n_out
+            vk, mk = v + 4 * k * v_step, m + 4 * k * m_step
             multiply(mk, n_out, vk, n_in, 1, u, n_out, count, n_out, n_in, 0, 0)
         for i in range(count):
             image, row, column = _place(first + i, down, across)
             for k in range(6):
-                source = m + 4 * (6 * k * size + i) * n_out
-                multiply(half + 16 * k * n_out, n_out, a_t, 6, 1, source, size * n_out, 4, n_out, 6, 0, 0)
+                source = m + 4 * (6 * k * m_step + i * n_out)
+                multiply(half + 16 * k * n_out, n_out, a_t, 6, 1, source, m_step, 4, n_out, 6, 0, 0)
             high, wide = min(4, out_rows - row), min(4, out_columns - column)
             target = out + 4 * ((image * out_rows + row) * out_columns + column) * n_out
             multiply(
@@ -169,7 +171,7 @@ def weight_gradient(x: Tensor, grad: Tensor, pad: int) -> Tensor:
     down, across = ceil(out_rows / 4), ceil(out_columns / 4)
     tiles = batch * down * across
     result = empty((6, 6, n_in, n_out), x)
-    v, m = empty((36, _CHUNK, n_in), x), empty((36, _CHUNK, n_out), x)
+    v, m = (empty((36, _CHUNK * c + _APART), x) for c in (n_in, n_out))
     blocks = ceil(n_in / _COLUMNS)
     for first in range(0, tiles, _CHUNK):
         count = min(_CHUNK, tiles - first)
@@ -195,7 +197,7 @@ def _analyse_all(memory):
         for i in range(8 * item, min(count, 8 * item + 8)):
             image, row, column = _place(first + i, down, across)
             source, into = x + 4 * image * rows * columns * channels, out + 4 * i * channels
-            step = _CHUNK * channels
+            step = _CHUNK * channels + _APART
             _analyse(source, rows, columns, channels, row - pad, column - pad, matrix, size, half, into, step)
         item = next_item(memory)
     keep(scratch)
@@ -207,7 +209,7 @@ def _add_products(memory):
     item = next_item(memory)
     while item >= 0:
         k, first = item // blocks, item % blocks * _COLUMNS
-        vk, mk = v + 4 * (k * _CHUNK * n_in + first), m + 4 * k * _CHUNK * n_out
+        vk, mk = v + 4 * (k * (_CHUNK * n_in + _APART) + first), m + 4 * k * (_CHUNK * n_out + _APART)
         target, height = out + 4 * (k * n_in + first) * n_out, min(_COLUMNS, n_in - first)
         start = target if more else 0
         multiply(target, n_out, vk, 1, n_in, mk, n_out, height, n_out, count, start, n_out)
