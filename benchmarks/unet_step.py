@@ -2,9 +2,9 @@
 
     python benchmarks/unet_step.py             # 32x32, batch 32, one thread, CPU seconds
 
-Both sides are one function: torchcfm's network (`torchcfm.models.unet.unet.UNetModel` with scales and shifts
-from the time, otherwise as it comes) and ours with its weights give the same output and gradients to 1e-4,
-or the script stops. A step is forward, mean square, backward, without the optimiser, which is the same on both
+Both sides are one function: torchcfm's network (`torchcfm.models.unet.unet.UNetModel` with scales and
+shifts from the time, otherwise as it comes) and ours with its weights give the same output and gradients, or
+the script stops. A step is forward, mean square, backward, without the optimiser, which is the same on both
 sides. The sizes are those of the latent U-Net of MINO-U and of small velocity networks: 64 channels,
 multipliers (1, 2, 2, 2), one block per level, attention with four heads at 16x16 and in the middle.
 

@@ -1,9 +1,8 @@
 """Convolution of images with 3x3 kernels, as one node.
 
-Winograd's algorithm takes a quarter of the multiplications of the definition, forward and for both gradients;
-libraries have it for inference or not at all, since it wants tiles that stay in a core's cache and weights
-transformed at each step. `opflow.kernels.cpu.winograd` does that. Rounding errors are a few times those of the
-direct sum, 1e-6 and less of the result.
+Winograd's algorithm takes a quarter of the multiplications of the definition, forward and for both gradients.
+It pays where tiles stay in a core's cache between its steps, which `opflow.kernels.cpu.winograd` sees to.
+Rounding errors are a few times those of the direct sum, 1e-6 and less of the result.
 """
 
 from math import ceil
@@ -20,7 +19,7 @@ _FEWEST_CHANNELS, _FEWEST_TILES = 16, 16  # below, transforms cost more than the
 
 
 def conv3x3_reference(x: Tensor, weight: Tensor, bias: Tensor, pad: int) -> Tensor:
-    """Convolve `(batch, in, row, column)`, `pad` zeros around it, with `(out, in, 3, 3)`, and add `(out,)`."""
+    """Convolve `(batch, in, row, column)`, `pad` zeros around it, with `(out, in, 3, 3)`; add `(out,)`."""
     return conv2d(x, weight, bias, padding=pad)
 
 

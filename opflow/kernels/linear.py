@@ -29,7 +29,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     n_out, n_in = weight.shape
     tensors = (x, weight) if bias is None else (x, weight, bias)
     fits = x.shape[-1] == n_in and (bias is None or bias.shape == (n_out,))
-    if not (fits and runs_compiled(*tensors) and x.numel() * n_out >= _LEAST_WORK):
+    if not (runs_compiled(*tensors) and fits and x.numel() * n_out >= _LEAST_WORK):
         return linear_reference(x, weight, bias)  # it refuses what does not fit
     return _Linear.apply(x, weight, bias)
 

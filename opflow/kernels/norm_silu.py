@@ -2,8 +2,8 @@ r"""Group norm with a gain and an offset of each sample, and SiLU, as one node.
 
 .. math:: y = \sigma(g \odot N u + o), \qquad \sigma(z) = \frac{z}{1 + e^{-z}}
 
-The norm N subtracts the mean of a group of channels and divides by its standard deviation. Written as separate
-operations this walks through memory a dozen times, forward and backward, for a few operations each; in
+The norm N subtracts the mean of a group of channels and divides by its standard deviation. Written as
+separate operations this walks through memory a dozen times, forward and backward, for a few sums each; in
 `opflow.kernels.cpu.group_norm` a sample passes through cache once, and the gradient needs only u.
 """
 
@@ -32,10 +32,14 @@ def norm_silu(u: Tensor, gain: Tensor, offset: Tensor, *, groups: int, activate:
 
     Twice differentiable; the second derivative goes through the reference.
     """
-    fits = gain.shape == offset.shape == u.shape[:2] and u.numel() and u.shape[1] % groups == 0
-    if not (runs_compiled(u, gain, offset) and fits):  # what does not fit, the reference refuses
+    if not (runs_compiled(u, gain, offset) and _fit(u, gain, offset, groups)):
         return norm_silu_reference(u, gain, offset, groups=groups, activate=activate)
     return _NormSilu.apply(u, gain.contiguous(), offset.contiguous(), groups, activate)
+
+
+def _fit(u: Tensor, gain: Tensor, offset: Tensor, groups: int) -> bool:
+    """Whether there is something to do; what does not fit, the reference refuses."""
+    return gain.shape == offset.shape == u.shape[:2] and u.numel() > 0 and u.shape[1] % groups == 0
 
 
 def _by_point(u: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class GroupNorm(nn.Module):
 
     def forward(self, u: Tensor, scale_shift: Tensor | None = None) -> Tensor:
         """Map `(batch, channels, *space)`; `scale_shift` is `(batch, 2 channels)`, scales first."""
-        gain, offset = (p.expand(len(u), -1) for p in (self.weight, self.bias))
+        gain, offset = (p.expand(u.shape[0], -1) for p in (self.weight, self.bias))
         if scale_shift is not None:
             scale, shift = scale_shift.chunk(2, 1)
             gain, offset = gain * (1 + scale), offset * (1 + scale) + shift

@@ -8,8 +8,8 @@ from opflow.operators.patch_transformer import PatchTransformer
 from opflow.operators.unet import UNet
 
 OPERATORS: dict[str, type[Operator]] = {
-    "ConvNeXtUNet": ConvNeXtUNet,
     "FNO": FNO,
+    "ConvNeXtUNet": ConvNeXtUNet,
     "NeuralopModel": NeuralopModel,
     "PatchTransformer": PatchTransformer,
     "UNet": UNet,

@@ -1,6 +1,6 @@
 """Group norm with a gain and an offset per sample and channel, and SiLU, one sample at a time in cache.
 
-Fields are `(batch, point, channel)`, what there is of a sample and channel `(batch, channel)`; all contiguous.
+Fields are `(batch, point, channel)`, what belongs to a sample and channel `(batch, channel)`; contiguous.
 """
 
 import numpy as np

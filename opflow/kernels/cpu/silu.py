@@ -1,7 +1,7 @@
 r"""SiLU, :math:`x / (1 + e^{-x})`, and its slope.
 
-The exponential is :math:`2^k e^r` with the nearest integer k to :math:`x \log_2 e`, put into the exponent of a
-float, and the Taylor polynomial of degree seven of the rest, :math:`|r| \le \frac12 \log 2`, which is exact to
+The exponential is :math:`2^k e^r` with the nearest integer k to :math:`x \log_2 e`, put into the exponent
+of a float, and the Taylor polynomial of degree seven of the rest, :math:`|r| \le \frac12 \log 2`, exact to
 5e-9. Written out, it is done for a vector of numbers at once; a call of the C library is not.
 """
 
