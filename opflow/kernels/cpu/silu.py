@@ -33,23 +33,24 @@ def _power_of_two(typing, k):
 
 
 @njit(**_OPTIONS)
-def logistic(x):
-    """Return 1 / (1 + exp(-x)), for a number beyond 87 in size that of 87."""
+def _exponential(x):
+    """Return exp(-x), for a number beyond 87 in size that of 87."""
     t = min(max(-x, -_END), _END)
     k = np.floor(t * _LOG2E + _HALF)
     r = (t - k * _LOG2_HIGH) - k * _LOG2_LOW
     p = (((((_T7 * r + _T6) * r + _T5) * r + _T4) * r + _T3) * r + _T2) * (r * r) + r + _ONE
-    return _ONE / (_ONE + p * _power_of_two(np.int32(k)))
+    return p * _power_of_two(np.int32(k))
 
 
 @njit(**_OPTIONS)
 def silu(x):
-    """Return x logistic(x)."""
-    return x * logistic(x)
+    """Return x / (1 + exp(-x))."""
+    return x / (_ONE + _exponential(x))
 
 
 @njit(**_OPTIONS)
 def silu_slope(x):
     """Return the derivative of `silu`."""
-    s = logistic(x)
-    return s + x * s * (_ONE - s)
+    e = _exponential(x)
+    s = _ONE / (_ONE + e)
+    return s * (_ONE + x * (e * s))  # e s is 1 - s without the cancellation
