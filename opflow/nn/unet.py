@@ -139,11 +139,12 @@ class UNet(nn.Module):
     def _conditions(self, embedding: Tensor | None) -> Iterator[Tensor | None]:
         if embedding is None and self.condition is None:
             return repeat(None)
-        if embedding is None or self.condition is None:
-            got = "none" if embedding is None else f"one of shape {tuple(embedding.shape)}"
+        wanted, got = self.embedding_channels, None if embedding is None else tuple(embedding.shape)
+        if embedding is None or self.condition is None or embedding.shape[1:] != (wanted,):
             raise ValueError(
-                f"this U-Net was built for embedding_channels={self.embedding_channels}: it "
-                f"{'takes no embedding' if embedding is not None else 'needs an embedding'}, got {got}"
+                f"this U-Net was built for embedding_channels={wanted}: it "
+                f"{'needs an' if wanted else 'takes no'} embedding, "
+                f"got {'none' if got is None else f'one of shape {got}'}"
             )
         return iter(self.condition(silu(embedding)).split(self._sizes, 1))
 
