@@ -10,8 +10,11 @@ from pde_data.lazy import attach
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ConvNeXtUNet": "opflow.operators",
     "FNO": "opflow.operators",
     "Operator": "opflow.operators",
+    "PatchTransformer": "opflow.operators",
+    "UNet": "opflow.operators",
     "build": "opflow.operators",
     "TrainConfig": "opflow.training",
     "fit": "opflow.training",
@@ -30,7 +33,10 @@ if TYPE_CHECKING:
     from opflow import plot as plot
     from opflow.autoregression import rollout as rollout
     from opflow.operators import FNO as FNO
+    from opflow.operators import ConvNeXtUNet as ConvNeXtUNet
     from opflow.operators import Operator as Operator
+    from opflow.operators import PatchTransformer as PatchTransformer
+    from opflow.operators import UNet as UNet
     from opflow.operators import build as build
     from opflow.save import load as load
     from opflow.training import TrainConfig as TrainConfig
@@ -38,8 +44,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FNO",
+    "ConvNeXtUNet",
     "Operator",
+    "PatchTransformer",
     "TrainConfig",
+    "UNet",
     "build",
     "export",
     "fit",

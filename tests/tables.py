@@ -23,6 +23,7 @@ from tests.cases import (
     stokes,
     wave,
 )
+from tests.cases.operators import OperatorCase
 
 EQUATIONS: dict[str, EquationCase] = {
     "advection": advection.CASE,
@@ -45,4 +46,16 @@ EQUATIONS: dict[str, EquationCase] = {
     "shallow_water": shallow_water.CASE,
     "stokes": stokes.CASE,
     "wave": wave.CASE,
+}
+
+# The models of neuraloperator have tests of their own; operators on point sets, too.
+OPERATORS: dict[str, OperatorCase] = {
+    "ConvNeXtUNet": OperatorCase(dict(in_channels=2, out_channels=1, hidden_channels=4, levels=3, blocks=1)),
+    "FNO": OperatorCase(dict(n_modes=(4, 4), in_channels=2, out_channels=1, hidden_channels=6, n_layers=2)),
+    "PatchTransformer": OperatorCase(
+        dict(in_channels=2, out_channels=1, hidden_channels=16, n_layers=2, heads=2)
+    ),
+    "UNet": OperatorCase(
+        dict(in_channels=2, out_channels=1, hidden_channels=8, multipliers=(1, 2), attention=(1,))
+    ),
 }

@@ -1,9 +1,9 @@
-"""Positional embedding: the coordinates of the points, as channels."""
+"""Embeddings: coordinates of points as channels, times as vectors."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def grid_coordinates(grid: Sequence[int], like: Tensor) -> Tensor:
@@ -18,3 +18,41 @@ def grid_coordinates(grid: Sequence[int], like: Tensor) -> Tensor:
     dtype = like.real.dtype
     axes = [torch.arange(n, dtype=dtype, device=like.device) / n for n in grid]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).to(like.dtype)
+
+
+class TimeEmbedding(nn.Module):
+    r"""Vectors of times: sines and cosines at a ladder of frequencies, then a two-layer perceptron.
+
+    .. math:: W_2\, \sigma(W_1 [\cos(\omega_j t), \sin(\omega_j t)]_j), \qquad
+        \omega_j = \omega_0\, 10000^{-j / J}, \quad j = 0, \dots, J - 1
+
+    Args:
+        channels: length J of the ladder, times two, and of the vector.
+        fastest: the highest angular frequency :math:`\omega_0`; the default tells times in [0, 1] apart to
+            about a thousandth.
+
+    Shapes:
+        `(batch,)` to `(batch, channels)`.
+
+    Raises:
+        ValueError: an odd number of channels.
+
+    Example:
+        >>> import torch
+        >>> TimeEmbedding(16)(torch.rand(5)).shape
+        torch.Size([5, 16])
+    """
+
+    def __init__(self, channels: int, fastest: float = 1000.0):
+        super().__init__()
+        if channels < 2 or channels % 2:
+            raise ValueError(f"channels={channels} must be even: there are as many sines as cosines")
+        self.channels, self.fastest = channels, fastest
+        self.mlp = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels))
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Embed times `(batch,)`."""
+        half = self.channels // 2
+        exponents = torch.arange(half, dtype=t.dtype, device=t.device) / half
+        angles = t[:, None] * self.fastest * 10000**-exponents
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], 1))

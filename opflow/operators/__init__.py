@@ -1,6 +1,9 @@
 """Operators: maps from fields to fields."""
 
 from opflow.operators.base import Operator as Operator
+from opflow.operators.convnext_unet import ConvNeXtUNet as ConvNeXtUNet
 from opflow.operators.fno import FNO as FNO
+from opflow.operators.patch_transformer import PatchTransformer as PatchTransformer
 from opflow.operators.table import OPERATORS as OPERATORS
 from opflow.operators.table import build as build
+from opflow.operators.unet import UNet as UNet

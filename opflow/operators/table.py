@@ -1,12 +1,18 @@
 """The operators by name."""
 
 from opflow.operators.base import Operator
+from opflow.operators.convnext_unet import ConvNeXtUNet
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
+from opflow.operators.patch_transformer import PatchTransformer
+from opflow.operators.unet import UNet
 
 OPERATORS: dict[str, type[Operator]] = {
     "FNO": FNO,
+    "ConvNeXtUNet": ConvNeXtUNet,
     "NeuralopModel": NeuralopModel,
+    "PatchTransformer": PatchTransformer,
+    "UNet": UNet,
 }
 
 
