@@ -3,9 +3,11 @@
 from opflow.operators.base import Operator
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
+from opflow.operators.gfno import GFNO
 
 OPERATORS: dict[str, type[Operator]] = {
     "FNO": FNO,
+    "GFNO": GFNO,
     "NeuralopModel": NeuralopModel,
 }
 

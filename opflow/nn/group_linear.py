@@ -1,0 +1,142 @@
+r"""Pointwise maps between features of a point group, equivariant under it.
+
+A feature has one *slot* per element, :math:`u(g, x)`, and turns as :math:`(R u)(g, x) = u(R^{-1} g, R^{-1} x)`:
+space and slots together. Tensors hold the slots slowest among the channels: `(batch, slot * channel, *space)`.
+What a map of such features may depend on is the quotient :math:`g^{-1} h` of two slots alone. Each layer keeps
+that much as its parameters and writes out the plain matrix, which costs little beside applying it.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from opflow.nn.point_group import PointGroup
+
+
+class GroupLinear(nn.Module):
+    r"""Mix channels and slots at every point.
+
+    .. math:: y_o(g) = \sum_{i,h} w_{oi}(g^{-1} h)\, u_i(h) + b_o
+
+    Args:
+        in_channels: channels of the input, each with a slot per element.
+        out_channels: channels of the output, likewise.
+        group: the group.
+        bias: add a constant per output channel.
+
+    Shapes:
+        `(batch, order * in_channels, *space)` to `(batch, order * out_channels, *space)`.
+
+    Source: Cohen and Welling, Group Equivariant Convolutional Networks, 2016.
+
+    Example:
+        >>> layer = GroupLinear(2, 3, PointGroup.named("p4"))
+        >>> layer.weight.numel(), layer.matrix().shape
+        (24, torch.Size([12, 8]))
+    """
+
+    quotients: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, group: PointGroup, bias: bool = True):
+        super().__init__()
+        bound = 1 / math.sqrt(in_channels * group.order)
+        # (quotient, out, in): a slot's matrix is one block of memory.
+        self.weight = nn.Parameter(
+            torch.empty(group.order, out_channels, in_channels).uniform_(-bound, bound)
+        )
+        self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound)) if bias else None
+        self.register_buffer("quotients", group.quotients(), persistent=False)
+
+    def matrix(self) -> Tensor:
+        """Return the plain matrix `(order * out, order * in)`."""
+        order, out_channels, in_channels = self.weight.shape
+        blocks = self.weight.index_select(0, self.quotients.flatten())
+        blocks = blocks.view(order, order, out_channels, in_channels).transpose(1, 2)
+        return blocks.reshape(order * out_channels, order * in_channels)
+
+    def vector(self) -> Tensor:
+        """Return the bias of the plain map, `(order * out,)`."""
+        assert self.bias is not None
+        return self.bias.repeat(len(self.quotients))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Apply the map."""
+        bias = None if self.bias is None else self.vector()
+        return linear(u.movedim(1, -1), self.matrix(), bias).movedim(-1, 1)
+
+
+class GroupLifting(nn.Module):
+    r"""Lift fields to features: a slot sees the field as it looks to someone turned by its element.
+
+    .. math:: u_o(g) = \sum_i w_{oi}\, (\rho(g^{-1}) x)_i + b_o
+
+    Args:
+        representation: the matrices :math:`\rho(g)` on the input channels, `(order, in, in)`.
+        out_channels: channels of the features.
+
+    Shapes:
+        `(batch, in, *space)` to `(batch, order * out_channels, *space)`.
+    """
+
+    inverses: Tensor
+
+    def __init__(self, representation: Tensor, out_channels: int):
+        super().__init__()
+        in_channels = representation.shape[-1]
+        bound = 1 / math.sqrt(in_channels)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound))
+        self.register_buffer("inverses", representation.mT.contiguous().float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Lift `x`."""
+        matrix = (self.weight @ self.inverses.to(self.weight)).flatten(0, 1)
+        return linear(x.movedim(1, -1), matrix, self.bias.repeat(len(self.inverses))).movedim(-1, 1)
+
+
+class GroupProjection(nn.Module):
+    r"""Map features to fields: the slots turn back and are summed.
+
+    .. math:: y = \sum_g \rho(g)\, (W u(g)) + b
+
+    The constant b is there in the channels that no element changes.
+
+    Args:
+        in_channels: channels of the features.
+        representation: the matrices :math:`\rho(g)` on the output channels, `(order, out, out)`.
+
+    Shapes:
+        `(batch, order * in_channels, *space)` to `(batch, out, *space)`.
+    """
+
+    turns: Tensor
+    invariants: Tensor
+
+    def __init__(self, in_channels: int, representation: Tensor):
+        super().__init__()
+        order, out_channels, _ = representation.shape
+        bound = 1 / math.sqrt(in_channels * order)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels).uniform_(-bound, bound))
+        mean = representation.float().mean(0)
+        invariants = torch.eye(out_channels)[mean.diagonal() == 1]
+        self.bias = (
+            nn.Parameter(torch.empty(len(invariants)).uniform_(-bound, bound)) if len(invariants) else None
+        )
+        self.register_buffer("turns", representation.float(), persistent=False)
+        self.register_buffer("invariants", invariants, persistent=False)
+
+    def matrix(self) -> Tensor:
+        """Return the plain matrix `(out, order * in)`."""
+        return (self.turns.to(self.weight) @ self.weight).transpose(0, 1).flatten(1)
+
+    def vector(self) -> Tensor:
+        """Return the bias of the plain map, `(out,)`."""
+        if self.bias is None:
+            return self.weight.new_zeros(len(self.weight))
+        return self.bias @ self.invariants.to(self.bias)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Project `u`."""
+        return linear(u.movedim(1, -1), self.matrix(), self.vector()).movedim(-1, 1)
