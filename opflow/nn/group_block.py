@@ -86,9 +86,11 @@ class GroupBlock(nn.Module):
     def _forward_fused(self, u: Tensor, slots: Sequence[Slot]) -> Tensor:
         """Run as the plain layer of `order * channels` channels that this is with its matrices written out."""
         conv = self.conv
-        weights = (conv.weights(slots), conv.vector(), self.skip.matrix(), *self.mlp.matrices())
+        weights = (conv.theta(), conv.vector(), self.skip.matrix(), *self.mlp.matrices())
         gate = self.gate.repeat(conv.order)
-        return fno_layer(u.movedim(1, -1), *weights, gate, slots=slots, last=self.last).movedim(-1, 1)
+        product = conv.product(slots)
+        u = fno_layer(u.movedim(1, -1), *weights, gate, slots=slots, last=self.last, product=product)
+        return u.movedim(-1, 1)
 
 
 class PublishedGroupBlock(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from opflow.kernels import dft
 from opflow.kernels.dft import Slot
-from opflow.kernels.modes import multiply_modes
+from opflow.kernels.group_modes import GroupProduct
 from opflow.nn.point_group import IDENTITY, PointGroup
 from opflow.nn.spectral import transforms
 
@@ -54,6 +54,7 @@ class GroupSpectralConv(nn.Module):
     """
 
     sources: Tensor
+    families: Tensor
     orbits: Tensor | None
 
     def __init__(
@@ -82,12 +83,15 @@ class GroupSpectralConv(nn.Module):
         self.weight = nn.Parameter(std * torch.randn(parameters, self.order, in_channels, out_channels))
         self.bias = nn.Parameter(std * torch.randn(out_channels)) if bias else None
 
-        # Where W(g^-1 h, g^-1 k) stands in the table of W, for each k of the half spectrum.
-        turned = slots.turned_modes(self.halves).unflatten(0, [2 * h + 1 for h in self.halves])
-        turned = turned.narrow(len(self.halves) - 1, self.halves[-1], self.halves[-1] + 1)
-        self.register_buffer(
-            "sources", turned[..., None] * self.order + slots.quotients(), persistent=False
-        )  # (*modes, g, h)
+        # For each k of the half spectrum: where theta(g^-1 h, g^-1 k) stands, (*modes, g, h), and which modes
+        # share it, (*modes,).
+        box = [2 * h + 1 for h in self.halves]
+        turned = slots.turned_modes(self.halves)
+        families = torch.minimum(turned, count - 1 - turned).amin(1)
+        sources = turned[..., None] * self.order + slots.quotients()
+        upper = slice(self.halves[-1], None)
+        self.register_buffer("sources", sources.unflatten(0, box)[..., upper, :, :], persistent=False)
+        self.register_buffer("families", families.unflatten(0, box)[..., upper], persistent=False)
         self.register_buffer("orbits", orbits, persistent=False)
 
     def forward(self, u: Tensor, out_grid: Sequence[int] | None = None) -> Tensor:
@@ -96,7 +100,7 @@ class GroupSpectralConv(nn.Module):
         out_grid = grid if out_grid is None else tuple(out_grid)
         slots = self.slots_on(grid, out_grid)
         analyse, synthesise = transforms(slots)
-        y = multiply_modes(analyse(u.movedim(1, -1), slots), self.weights(slots))
+        y = self.product(slots)(analyse(u.movedim(1, -1), slots), self.theta())
         if self.bias is not None:
             y[:, 0, dft.zero_mode(slots)] += self.vector()
         return synthesise(y, slots, out_grid).movedim(-1, 1)
@@ -106,24 +110,17 @@ class GroupSpectralConv(nn.Module):
         halves = [_resolved(*arguments) for arguments in zip(self.halves, grid, out_grid)]
         return [*((-h, 2 * h + 1) for h in halves[:-1]), (0, halves[-1] + 1)]
 
-    def spectrum(self) -> Tensor:
-        """Return W on the whole set of modes: `(modes, h, [real, imaginary], in, out)`."""
-        theta = self.weight if self.orbits is None else self.weight.index_select(0, self.orbits)
-        mirrored = theta.flip(0)  # -k: the set is symmetric about its middle
-        return torch.stack([theta + mirrored, mirrored - theta], 2) / 2
+    def theta(self) -> Tensor:
+        r"""Return :math:`\theta` on the whole set of modes: `(modes, order, in, out)`."""
+        return self.weight if self.orbits is None else self.weight.index_select(0, self.orbits)
 
-    def weights(self, slots: Sequence[Slot]) -> Tensor:
-        """Return the plain weights of the modes in `slots`: `(modes, order * in, 2, order * out)`."""
-        sources = self.sources
+    def product(self, slots: Sequence[Slot]) -> GroupProduct:
+        """Return how the modes in `slots` are multiplied by `theta`."""
+        sources, families = self.sources, self.families
         for axis, ((first, count), half) in enumerate(zip(slots, self.halves)):
             held = 0 if axis == len(slots) - 1 else -half
-            sources = sources.narrow(axis, first - held, count)
-        blocks = self.spectrum().flatten(0, 1).index_select(0, sources.flatten())
-        blocks = blocks.view(-1, self.order, self.order, 2, self.in_channels, self.out_channels)
-        weights = blocks.permute(0, 2, 4, 3, 1, 5)  # (modes, h, in, 2, g, out)
-        return weights.reshape(
-            len(blocks), self.order * self.in_channels, 2, self.order * self.out_channels
-        )
+            sources, families = (t.narrow(axis, first - held, count) for t in (sources, families))
+        return GroupProduct(sources.flatten(0, len(slots) - 1).contiguous(), families.flatten())
 
     def vector(self) -> Tensor:
         """Return the bias of the plain layer, `(order * out,)`."""
