@@ -6,14 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from opflow.kernels import dft
 from opflow.kernels.channel_mlp import channel_mlp
 from opflow.kernels.dft import Slot
 from opflow.kernels.fno_layer import fno_layer
+from opflow.kernels.spectral_mlp import spectral_mlp
+from opflow.kernels.variance import variance
 from opflow.nn.group_linear import GroupLinear, GroupProjection
-from opflow.nn.group_spectral import GroupSpectralConv
+from opflow.nn.group_spectral import GroupSpectralConv, at_constant
 from opflow.nn.hooks import has_hooks
 from opflow.nn.point_group import IDENTITY, PointGroup
-from opflow.nn.spectral import fourier_resample, uses_products
+from opflow.nn.spectral import fourier_resample, transforms, uses_products
 
 
 class GroupMLP(nn.Module):
@@ -127,20 +130,39 @@ class PublishedGroupBlock(nn.Module):
 
     def forward(self, u: Tensor, out_grid: Sequence[int] | None = None) -> Tensor:
         """Map `u` to the same grid, or to `out_grid`."""
-        order = self.conv.order
-        z = self.mlp(group_norm(self.conv(group_norm(u, order), out_grid), order))
-        z = z + fourier_resample(self.skip(u), z.shape[2:])
+        grid = tuple(u.shape[2:])
+        out_grid = grid if out_grid is None else tuple(out_grid)
+        slots = self.conv.slots_on(grid, out_grid)
+        analyse, synthesise = transforms(slots)
+        x = u.movedim(1, -1)
+        spectrum = self._standardised(analyse(x, slots), slots, self._variance(x))
+        y = self.conv.product(slots)(spectrum, self.conv.theta())
+        y = self._standardised(y, slots)
+        if grid == out_grid and uses_products(slots) and not has_hooks(*self.children(), *self.mlp.children()):
+            w1, b1, w2, b2 = self.mlp.matrices()
+            weights = (w1, b1, w2, b2 + self.skip.vector(), self.skip.matrix())
+            return spectral_mlp(y, x, *weights, slots=slots, last=self.last).movedim(-1, 1)
+        z = self.mlp(synthesise(y, slots, out_grid).movedim(-1, 1))
+        z = z + fourier_resample(self.skip(u), out_grid)
         return z if self.last else gelu(z)
 
+    def _variance(self, x: Tensor) -> Tensor:
+        """Return the variance `(batch, channel)` of `(batch, *space, order * channel)`."""
+        return variance(x.flatten(1, -2).unflatten(-1, (self.conv.order, -1)))
 
-def group_norm(u: Tensor, order: int) -> Tensor:
-    """Standardise each channel of `(batch, order * channel, *space)` over space and slots.
+    def _standardised(self, y: Tensor, slots: Sequence[Slot], variance: Tensor | None = None) -> Tensor:
+        """Return the instance norm of a field, spectrum for spectrum, given its variance.
 
-    Example:
-        >>> y = group_norm(torch.randn(2, 4 * 3, 8, 8), 4).unflatten(1, (4, 3))
-        >>> bool((y.var((1, 3, 4), correction=0) - 1).abs().max() < 1e-4)
-        True
-    """
-    x = u.movedim(1, -1).unflatten(-1, (order, -1))  # (batch, *space, slot, channel), as in memory
-    variance, mean = torch.var_mean(x, tuple(range(1, x.ndim - 1)), correction=0, keepdim=True)
-    return ((x - mean) * torch.rsqrt(variance + 1e-5)).flatten(-2).movedim(-1, 1)
+        Without it the field is that of the spectrum alone, and its variance the sum of squares of all modes but
+        the constant one, whose value is the mean (Parseval). So no norm needs the field itself.
+        """
+        y = y.unflatten(-1, (self.conv.order, -1))  # (batch, part, mode, slot, channel)
+        mean = y[:, 0, dft.zero_mode(slots)].mean(1)
+        y = y - at_constant(slots, y)[..., None, None] * mean[:, None, None, None]
+        if variance is None:
+            _, columns = slots[-1]
+            counts = y.new_full((columns,), 2.0)  # a mode of the half spectrum stands for its conjugate too
+            counts[0] = 1.0
+            weights = counts.repeat(y.shape[2] // columns) / self.conv.order
+            variance = torch.einsum("bpmgc,m->bc", y.square(), weights)
+        return (y * torch.rsqrt(variance + 1e-5)[:, None, None, None]).flatten(-2)
