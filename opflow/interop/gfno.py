@@ -85,7 +85,7 @@ def _converted(state: dict[str, Tensor], n_layers: int) -> dict[str, Tensor]:
 def _pointwise_weight(weight: Tensor) -> Tensor:
     """Bring `(out, 1, in, [element,] 1, 1)` to `([element,] out, in)`."""
     weight = weight.flatten(-2).squeeze(-1).squeeze(1)
-    return _our_elements(weight.movedim(2, 0)) if weight.ndim == 3 else weight
+    return weight.movedim(2, 0) if weight.ndim == 3 else weight
 
 
 def _spectral_weight(state: dict[str, Tensor], name: str) -> Tensor:
@@ -96,11 +96,4 @@ def _spectral_weight(state: dict[str, Tensor], name: str) -> Tensor:
     column = torch.cat([negative_y, constant.to(negative_y.dtype), negative_y.flip(-2).conj()], -2)
     whole = torch.cat([positive_x.flip(-1, -2).conj(), column, positive_x], -1)
     theta = whole.real - whole.imag  # see `GroupSpectralConv`
-    return _our_elements(theta.flatten(-2).permute(2, 3, 1, 0)).transpose(0, 1)
-
-
-def _our_elements(weight: Tensor) -> Tensor:
-    """Reorder the elements on the first axis: their element 4 + j is a flip F R^j, ours a turn R^j F."""
-    if len(weight) == 4:
-        return weight
-    return weight[[0, 1, 2, 3, 4, 7, 6, 5]]
+    return theta.flatten(-2).permute(3, 2, 1, 0)

@@ -3,7 +3,7 @@ r"""A channel MLP of a field given by its spectrum, beside a linear map of anoth
 .. math:: a = F^{-1} y, \qquad u' = \sigma(W_2 \sigma(W_1 a + b_1) + b_2 + S u)
 
 with the exact GELU :math:`\sigma`, the outer one left out in a last layer. That is the pointwise part of the
-published G-FNO layer. In `opflow.kernels.cpu.spectral_mlp` all of it happens to a tile of points in cache, and
+published G-FNO layer; its linear maps come as those of `opflow.kernels.blocks`. In `opflow.kernels.cpu.spectral_mlp` all of it happens to a tile of points in cache, and
 again on the way back, from y and u: no field between them exists as a whole.
 
 Fields are channels-last, `(batch, *space, channel)`, spectra as in `opflow.kernels.dft`.
@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import gelu
 
 from opflow.kernels import dft
 from opflow.kernels.backend import reference_gradients, runs_compiled
+from opflow.kernels.blocks import block_linear, walsh
 from opflow.kernels.memory import empty
 
 
@@ -38,11 +39,11 @@ def spectral_mlp_reference(
     """Evaluate the layer operation by operation.
 
     Shapes:
-        y `(batch, 2, modes, c)`, u `(batch, *space, c)`, w1 `(h, c)`, b1 `(h,)`, w2 `(c, h)`, b2 `(c,)`, skip
-        `(c, c)`; returns `(batch, *space, c)`.
+        y `(batch, 2, modes, c)`, u `(batch, *space, c)`; for n blocks w1 `(n, h / n, c / n)`, b1 `(h,)`, w2
+        `(n, c / n, h / n)`, b2 `(c,)`, skip `(n, c / n, c / n)`; returns `(batch, *space, c)`.
     """
     a = dft.synthesise(y, slots, u.shape[1:-1])
-    o = linear(gelu(linear(a, w1, b1)), w2, b2) + linear(u, skip)
+    o = block_linear(gelu(block_linear(a, w1, b1)), w2, b2) + block_linear(u, skip)
     return o if last else gelu(o)
 
 
@@ -57,8 +58,9 @@ def spectral_mlp(*inputs: Tensor, slots: Sequence[dft.Slot], last: bool) -> Tens
 
 
 def _fit(y: Tensor, u: Tensor, *others: Tensor) -> bool:
-    c, h = u.shape[-1], len(others[0])
-    return y.shape[-1] == c and [tuple(t.shape) for t in others] == [(h, c), (h,), (c, h), (c,), (c, c)]
+    n, h, c = others[0].shape
+    shapes = [(n, h, c), (n * h,), (n, c, h), (n * c,), (n, c, c)]
+    return n in (1, 2, 4) and y.shape[-1] == u.shape[-1] == n * c and [tuple(t.shape) for t in others] == shapes
 
 
 def _lines(x: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ class _SpectralMLP(torch.autograd.Function):
 
         ctx.slots, ctx.last = slots, last
         *firsts, basis = dft.matrices("synthesise", u.shape[1:-1], slots, u)
-        t = dft.expand(y, firsts, basis.shape[1])
+        t = dft.expand(walsh(y, len(weights[0])), firsts, basis.shape[1])
         ctx.save_for_backward(y, u, *weights)
         out = empty(u.shape, u)
         cpu.forward(_lines(u), _lines(t), basis, *weights, last=last, out=_lines(out))
@@ -91,10 +93,11 @@ class _SpectralMLP(torch.autograd.Function):
         from opflow.kernels.cpu import spectral_mlp as cpu
 
         *firsts, basis = dft.matrices("synthesise", u.shape[1:-1], slots, u)
-        t = dft.expand(y, firsts, basis.shape[1])
+        t = dft.expand(walsh(y, len(weights[0])), firsts, basis.shape[1])
         grad_t, grad_u = empty(t.shape, t), empty(u.shape, u)
         into = {"grad_t": _lines(grad_t), "grad_u": _lines(grad_u)}
         grads = cpu.backward(
             _lines(grad.contiguous()), _lines(u), _lines(t), basis, *weights, last=last, **into
         )
-        return None, None, dft.contract(grad_t, [m.T for m in firsts]), grad_u, *grads
+        grad_y = walsh(dft.contract(grad_t, [m.T for m in firsts]), len(weights[0]))
+        return None, None, grad_y, grad_u, *grads

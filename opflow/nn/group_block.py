@@ -139,8 +139,8 @@ class PublishedGroupBlock(nn.Module):
         y = self.conv.product(slots)(spectrum, self.conv.theta())
         y = self._standardised(y, slots)
         if grid == out_grid and uses_products(slots) and not has_hooks(*self.children(), *self.mlp.children()):
-            w1, b1, w2, b2 = self.mlp.matrices()
-            weights = (w1, b1, w2, b2 + self.skip.vector(), self.skip.matrix())
+            (w1, b1), (w2, b2), (skip, b3) = (m.blocks() for m in (self.mlp.first, self.mlp.second, self.skip))
+            weights = (w1, b1, w2, b2 + b3, skip)
             return spectral_mlp(y, x, *weights, slots=slots, last=self.last).movedim(-1, 1)
         z = self.mlp(synthesise(y, slots, out_grid).movedim(-1, 1))
         z = z + fourier_resample(self.skip(u), out_grid)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from opflow.kernels.blocks import walsh
 from opflow.nn.point_group import PointGroup
 
 
@@ -47,6 +48,7 @@ class GroupLinear(nn.Module):
             torch.empty(group.order, out_channels, in_channels).uniform_(-bound, bound)
         )
         self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound)) if bias else None
+        self.group = group
         self.register_buffer("quotients", group.quotients(), persistent=False)
 
     def matrix(self) -> Tensor:
@@ -60,6 +62,24 @@ class GroupLinear(nn.Module):
         """Return the bias of the plain map, `(order * out,)`."""
         assert self.bias is not None
         return self.bias.repeat(len(self.quotients))
+
+    def blocks(self) -> tuple[Tensor, Tensor]:
+        r"""Return the map as `opflow.kernels.blocks.block_linear` takes it.
+
+        With elements written k c, :math:`V_\chi(c, c') = \frac1n \sum_k \chi(k)\, w(c^{-1} k c')` for each of the n
+        characters :math:`\chi` of the k, which are signs.
+        """
+        order, n_out, n_in = self.weight.shape
+        n = self.group.blocks
+        rest = order // n
+        quotients = self.quotients[:rest].flatten()  # (c, k, c')
+        parts = self.weight.index_select(0, quotients).view(rest, n, rest, n_out, n_in)
+        characters = walsh(torch.eye(n, dtype=parts.dtype, device=parts.device), n)
+        v = torch.einsum("xk,ckdoi->xcodi", characters, parts) / n
+        bias = self.weight.new_zeros(order * n_out)
+        if self.bias is not None:  # the same in all slots: in the block of the constant signs
+            bias = torch.cat([self.bias.repeat(rest), bias[rest * n_out :]])
+        return v.reshape(n, rest * n_out, rest * n_in), bias
 
     def forward(self, u: Tensor) -> Tensor:
         """Apply the map."""

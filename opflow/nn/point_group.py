@@ -15,6 +15,9 @@ class PointGroup:
 
     Args:
         turns: `(element, 2, 2)`, signed permutations that are closed under products and inverses.
+        blocks: number of blocks that maps of features fall into, see `opflow.nn.group_linear`. The elements
+            stand in the order k c, c fastest, with k in a subgroup of as many elements: products of two half
+            turns or mirrors, numbered by the bits of their factors.
 
     Example:
         >>> group = PointGroup.named("p4m")
@@ -23,6 +26,7 @@ class PointGroup:
     """
 
     turns: Tensor
+    blocks: int
 
     @classmethod
     def named(cls, name: str) -> "PointGroup":
@@ -33,7 +37,10 @@ class PointGroup:
         """
         if name not in GROUPS:
             raise ValueError(f"group={name!r} is not one of {', '.join(map(repr, GROUPS))}")
-        return cls(torch.stack(GROUPS[name]))
+        turns = torch.stack(GROUPS[name])
+        if name == "p4m":  # there a mirror comes before the quarter turn, here behind it
+            turns = torch.cat([turns[:4], turns[4] @ turns[:4]])
+        return cls(turns, len(turns) // 2)
 
     @property
     def order(self) -> int:
@@ -74,5 +81,5 @@ class PointGroup:
         return self.turned_modes(halves).amin(1).unique(return_inverse=True)[1]
 
 
-IDENTITY = PointGroup(torch.eye(2, dtype=torch.long)[None])
+IDENTITY = PointGroup(torch.eye(2, dtype=torch.long)[None], 1)
 """The group without turns: features over it are plain channels."""
