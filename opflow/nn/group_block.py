@@ -6,14 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from opflow.kernels import dft
 from opflow.kernels.channel_mlp import channel_mlp
 from opflow.kernels.dft import Slot
 from opflow.kernels.fno_layer import fno_layer
-from opflow.kernels.spectral_mlp import spectral_mlp
-from opflow.kernels.variance import variance
+from opflow.kernels.normed_layer import normed_layer, normed_product, variance
 from opflow.nn.group_linear import GroupLinear, GroupProjection
-from opflow.nn.group_spectral import GroupSpectralConv, at_constant
+from opflow.nn.group_spectral import GroupSpectralConv
 from opflow.nn.hooks import has_hooks
 from opflow.nn.point_group import IDENTITY, PointGroup
 from opflow.nn.spectral import fourier_resample, transforms, uses_products
@@ -133,36 +131,14 @@ class PublishedGroupBlock(nn.Module):
         grid = tuple(u.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
         slots = self.conv.slots_on(grid, out_grid)
-        analyse, synthesise = transforms(slots)
-        x = u.movedim(1, -1)
-        spectrum = self._standardised(analyse(x, slots), slots, self._variance(x))
-        y = self.conv.product(slots)(spectrum, self.conv.theta())
-        y = self._standardised(y, slots)
+        x, product = u.movedim(1, -1), self.conv.product(slots)
         if grid == out_grid and uses_products(slots) and not has_hooks(*self.children(), *self.mlp.children()):
             (w1, b1), (w2, b2), (skip, b3) = (m.blocks() for m in (self.mlp.first, self.mlp.second, self.skip))
-            weights = (w1, b1, w2, b2 + b3, skip)
-            return spectral_mlp(y, x, *weights, slots=slots, last=self.last).movedim(-1, 1)
+            weights = (self.conv.theta(), w1, b1, w2, b2 + b3, skip)
+            return normed_layer(x, *weights, product=product, slots=slots, last=self.last).movedim(-1, 1)
+        analyse, synthesise = transforms(slots)
+        spread = variance(x, self.conv.order)
+        y = normed_product(analyse(x, slots), spread, self.conv.theta(), product, slots)
         z = self.mlp(synthesise(y, slots, out_grid).movedim(-1, 1))
         z = z + fourier_resample(self.skip(u), out_grid)
         return z if self.last else gelu(z)
-
-    def _variance(self, x: Tensor) -> Tensor:
-        """Return the variance `(batch, channel)` of `(batch, *space, order * channel)`."""
-        return variance(x.flatten(1, -2).unflatten(-1, (self.conv.order, -1)))
-
-    def _standardised(self, y: Tensor, slots: Sequence[Slot], variance: Tensor | None = None) -> Tensor:
-        """Return the instance norm of a field, spectrum for spectrum, given its variance.
-
-        Without it the field is that of the spectrum alone, and its variance the sum of squares of all modes but
-        the constant one, whose value is the mean (Parseval). So no norm needs the field itself.
-        """
-        y = y.unflatten(-1, (self.conv.order, -1))  # (batch, part, mode, slot, channel)
-        mean = y[:, 0, dft.zero_mode(slots)].mean(1)
-        y = y - at_constant(slots, y)[..., None, None] * mean[:, None, None, None]
-        if variance is None:
-            _, columns = slots[-1]
-            counts = y.new_full((columns,), 2.0)  # a mode of the half spectrum stands for its conjugate too
-            counts[0] = 1.0
-            weights = counts.repeat(y.shape[2] // columns) / self.conv.order
-            variance = torch.einsum("bpmgc,m->bc", y.square(), weights)
-        return (y * torch.rsqrt(variance + 1e-5)[:, None, None, None]).flatten(-2)

@@ -102,7 +102,7 @@ class GroupSpectralConv(nn.Module):
         analyse, synthesise = transforms(slots)
         y = self.product(slots)(analyse(u.movedim(1, -1), slots), self.theta())
         if self.bias is not None:
-            y = y + at_constant(slots, y)[..., None] * self.vector()
+            y = y + dft.constant(slots, y)[..., None] * self.vector()
         return synthesise(y, slots, out_grid).movedim(-1, 1)
 
     def slots_on(self, grid: Sequence[int], out_grid: Sequence[int]) -> list[Slot]:
@@ -126,13 +126,6 @@ class GroupSpectralConv(nn.Module):
         """Return the bias of the plain layer, `(order * out,)`."""
         assert self.bias is not None
         return self.bias.repeat(self.order)
-
-
-def at_constant(slots: Sequence[Slot], like: Tensor) -> Tensor:
-    """Return the spectrum of the constant one without its channels: `(2, modes)`."""
-    spectrum = like.new_zeros(2, math.prod(count for _, count in slots))
-    spectrum[0, dft.zero_mode(slots)] = 1.0
-    return spectrum
 
 
 def _resolved(half: int, n: int, out_n: int) -> int:

@@ -86,3 +86,21 @@ def transpose_blocks(x, out, m, n, blocks):
     """Write each of the `(m, n)` blocks, one behind the other, as `(n, m)`."""
     for j in range(blocks):
         transpose(x + 4 * j * m * n, n, out + 4 * j * m * n, m, n)
+
+
+@njit(**_OPTIONS)
+def add_square_offsets(x, centre, out, size):
+    """Add (x - centre)^2 to the numbers at address `out`."""
+    source, middle, target = floats(x, size), floats(centre, size), floats(out, size)
+    for i in range(size):
+        offset = source[i] - middle[i]
+        target[i] += offset * offset
+
+
+@njit(**_OPTIONS)
+def add_times_offsets(x, centre, scale, out, size):
+    """Add (x - centre) scale to the numbers at address `out`."""
+    source, middle, factor = floats(x, size), floats(centre, size), floats(scale, size)
+    target = floats(out, size)
+    for i in range(size):
+        target[i] += (source[i] - middle[i]) * factor[i]
