@@ -7,6 +7,7 @@ turn or a mirror: it halves or quarters the multiplications. One block is a plai
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 
 def walsh(x: Tensor, blocks: int) -> Tensor:
@@ -24,7 +25,12 @@ def walsh(x: Tensor, blocks: int) -> Tensor:
 
 
 def block_linear(x: Tensor, v: Tensor, b: Tensor | None = None) -> Tensor:
-    """Map `(..., blocks * n)` to `(..., blocks * m)` with v `(blocks, m, n)` and b `(blocks * m,)`."""
+    """Map `(..., blocks * n)` to `(..., blocks * m)` with v `(blocks, m, n)` and b `(blocks * m,)`.
+
+    A plain map has v `(m, n)`.
+    """
+    if v.ndim == 2:
+        return linear(x, v, b)
     blocks = len(v)
     y = torch.einsum("...bn,bmn->...bm", walsh(x, blocks).unflatten(-1, (blocks, -1)), v).flatten(-2)
     return walsh(y if b is None else y + b, blocks)

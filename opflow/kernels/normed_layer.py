@@ -64,27 +64,24 @@ def normed_product(
     spectrum: Tensor, variance: Tensor, theta: Tensor, product: GroupProduct, slots: Sequence[dft.Slot]
 ) -> Tensor:
     """Return the spectrum of N(K(N u)) from the spectrum and the variance of u."""
-    x = _centred(spectrum, product.order, slots) * _scale(variance)
-    y = _centred(product(x.flatten(-2), theta), product.order, slots)
-    _, columns = slots[-1]
-    counts = y.new_full((columns,), 2.0)  # a mode of the half spectrum stands for its conjugate too
-    counts[0] = 1.0
-    weights = counts.repeat(y.shape[2] // columns) / product.order
-    return (y * _scale(torch.einsum("bpmgc,m->bc", y.square(), weights))).flatten(-2)
+    # No need to take the mean out of u: what K makes of a constant over points and slots is one, too.
+    x = spectrum.unflatten(-1, (product.order, -1)) * _scale(variance)
+    y = product(x.flatten(-2), theta).unflatten(-1, (product.order, -1))  # (batch, 2, modes, slot, channel)
+    constant, columns = dft.zero_mode(slots), slots[-1][1]
+    # A mode of the half spectrum stands for its conjugate too, but for those of the first column.
+    counts = y.new_full((2, y.shape[2] // columns, columns), 2.0)
+    counts[:, :, 0] = 1.0
+    counts = counts.flatten(1)
+    counts[0, constant] = 0.0  # the mean of a slot: only its spread over slots counts
+    total = (y.square() * counts[..., None, None]).sum((1, 2, 3))
+    spread = y[:, 0, constant].var(1, correction=0)
+    y = y * _scale(total / product.order + spread)
+    y[:, 0, constant] -= y[:, 0, constant].mean(1, keepdim=True)
+    return y.flatten(-2)
 
 
 def _scale(variance: Tensor) -> Tensor:
     return torch.rsqrt(variance + _EPSILON)[:, None, None, None]
-
-
-def _centred(y: Tensor, order: int, slots: Sequence[dft.Slot]) -> Tensor:
-    """Take the mean over points and slots out of a spectrum: `(batch, 2, modes, slot, channel)`."""
-    y = y.unflatten(-1, (order, -1))
-    return y - dft.constant(slots, y)[..., None, None] * _mean(y, slots)[:, None, None, None]
-
-
-def _mean(y: Tensor, slots: Sequence[dft.Slot]) -> Tensor:
-    return y[:, 0, dft.zero_mode(slots)].mean(1)
 
 
 def normed_layer(*inputs: Tensor, product: GroupProduct, slots: Sequence[dft.Slot], last: bool) -> Tensor:
@@ -116,7 +113,8 @@ class _NormedLayer(torch.autograd.Function):
 
         ctx.product, ctx.slots, ctx.last = product, slots, last
         spectrum = dft.analyse(u, slots)
-        mean = _mean(spectrum.unflatten(-1, (product.order, -1)), slots).repeat(1, product.order)
+        constants = spectrum[:, 0, dft.zero_mode(slots)].unflatten(-1, (product.order, -1))
+        mean = constants.mean(1).repeat(1, product.order)
         squares = squares_about(u.flatten(1, -2), mean).unflatten(-1, (product.order, -1)).sum(1)
         points = math.prod(u.shape[1:-1])
         leaves = (spectrum, squares / (product.order * points), theta.detach())

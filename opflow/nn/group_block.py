@@ -33,11 +33,7 @@ class GroupMLP(nn.Module):
         """Map the channels of `(batch, channel, *space)`."""
         if has_hooks(self.first, self.second):
             return self.second(gelu(self.first(u)))
-        return channel_mlp(u.movedim(1, -1), *self.matrices()).movedim(-1, 1)
-
-    def matrices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return matrix and bias of the two plain maps."""
-        return self.first.matrix(), self.first.vector(), self.second.matrix(), self.second.vector()
+        return channel_mlp(u.movedim(1, -1), *self.first.blocks(), *self.second.plain()).movedim(-1, 1)
 
 
 class GroupBlock(nn.Module):
@@ -87,7 +83,7 @@ class GroupBlock(nn.Module):
     def _forward_fused(self, u: Tensor, slots: Sequence[Slot]) -> Tensor:
         """Run as the plain layer of `order * channels` channels that this is with its matrices written out."""
         conv = self.conv
-        weights = (conv.theta(), conv.vector(), self.skip.matrix(), *self.mlp.matrices())
+        weights = (conv.theta(), conv.vector(), self.skip.matrix(), *self.mlp.first.plain(), *self.mlp.second.plain())
         gate = self.gate.repeat(conv.order)
         product = conv.product(slots)
         u = fno_layer(u.movedim(1, -1), *weights, gate, slots=slots, last=self.last, product=product)

@@ -58,10 +58,11 @@ class GroupLinear(nn.Module):
         blocks = blocks.view(order, order, out_channels, in_channels).transpose(1, 2)
         return blocks.reshape(order * out_channels, order * in_channels)
 
-    def vector(self) -> Tensor:
-        """Return the bias of the plain map, `(order * out,)`."""
-        assert self.bias is not None
-        return self.bias.repeat(len(self.quotients))
+    def plain(self) -> tuple[Tensor, Tensor]:
+        """Return matrix and bias of the plain map: `(order * out, order * in)`, `(order * out,)`."""
+        order, n_out, _ = self.weight.shape
+        bias = self.weight.new_zeros(n_out) if self.bias is None else self.bias
+        return self.matrix(), bias.repeat(order)
 
     def blocks(self) -> tuple[Tensor, Tensor]:
         r"""Return the map as `opflow.kernels.blocks.block_linear` takes it.
@@ -83,8 +84,7 @@ class GroupLinear(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Apply the map."""
-        bias = None if self.bias is None else self.vector()
-        return linear(u.movedim(1, -1), self.matrix(), bias).movedim(-1, 1)
+        return linear(u.movedim(1, -1), *self.plain()).movedim(-1, 1)
 
 
 class GroupLifting(nn.Module):
@@ -147,16 +147,13 @@ class GroupProjection(nn.Module):
         self.register_buffer("turns", representation.float(), persistent=False)
         self.register_buffer("invariants", invariants, persistent=False)
 
-    def matrix(self) -> Tensor:
-        """Return the plain matrix `(out, order * in)`."""
-        return (self.turns.to(self.weight) @ self.weight).transpose(0, 1).flatten(1)
-
-    def vector(self) -> Tensor:
-        """Return the bias of the plain map, `(out,)`."""
+    def plain(self) -> tuple[Tensor, Tensor]:
+        """Return matrix and bias of the plain map: `(out, order * in)`, `(out,)`."""
+        matrix = (self.turns.to(self.weight) @ self.weight).transpose(0, 1).flatten(1)
         if self.bias is None:
-            return self.weight.new_zeros(len(self.weight))
-        return self.bias @ self.invariants.to(self.bias)
+            return matrix, matrix.new_zeros(len(matrix))
+        return matrix, self.bias @ self.invariants.to(self.bias)
 
     def forward(self, u: Tensor) -> Tensor:
         """Project `u`."""
-        return linear(u.movedim(1, -1), self.matrix(), self.vector()).movedim(-1, 1)
+        return linear(u.movedim(1, -1), *self.plain()).movedim(-1, 1)
