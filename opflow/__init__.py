@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ConvNeXtUNet": "opflow.operators",
     "FNO": "opflow.operators",
+    "GFNO": "opflow.operators",
     "Operator": "opflow.operators",
     "PatchTransformer": "opflow.operators",
     "UNet": "opflow.operators",
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from opflow import plot as plot
     from opflow.autoregression import rollout as rollout
     from opflow.operators import FNO as FNO
+    from opflow.operators import GFNO as GFNO
     from opflow.operators import ConvNeXtUNet as ConvNeXtUNet
     from opflow.operators import Operator as Operator
     from opflow.operators import PatchTransformer as PatchTransformer
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FNO",
+    "GFNO",
     "ConvNeXtUNet",
     "Operator",
     "PatchTransformer",

@@ -4,12 +4,14 @@ from opflow.operators.base import Operator
 from opflow.operators.convnext_unet import ConvNeXtUNet
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
+from opflow.operators.gfno import GFNO
 from opflow.operators.patch_transformer import PatchTransformer
 from opflow.operators.unet import UNet
 
 OPERATORS: dict[str, type[Operator]] = {
     "FNO": FNO,
     "ConvNeXtUNet": ConvNeXtUNet,
+    "GFNO": GFNO,
     "NeuralopModel": NeuralopModel,
     "PatchTransformer": PatchTransformer,
     "UNet": UNet,

@@ -7,7 +7,7 @@ registers while rank-one updates stream by.
 """
 
 from llvmlite import binding, ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -177,3 +177,26 @@ def _external(function):
 # C = S + A B for A (m, k) of any strides, B (k, n), C and S (m, n) with unit columns. S may be C, to add to,
 # or one row for all with stride 0, a bias, or none with address 0.
 multiply = _external(compiled(_multiply, types.void(*(types.int64,) * 12)))
+
+
+@njit(nogil=True, error_model="numpy")
+def multiply_blocks(c, a, b, m, n, k, blocks, start, start_row):
+    """Multiply the columns of each block of A `(m, blocks * k)` by a matrix of its own: C `(m, blocks * n)`.
+
+    B holds the matrices `(k, n)` one behind the other; C and A have no gaps between rows.
+    """
+    for j in range(blocks):
+        at = start + 4 * j * n if start else 0
+        c_j, a_j, b_j = c + 4 * j * n, a + 4 * j * k, b + 4 * j * k * n
+        multiply(c_j, blocks * n, a_j, blocks * k, 1, b_j, n, m, n, k, at, start_row)
+
+
+@njit(nogil=True, error_model="numpy")
+def add_outer_blocks(c, a, b, m, n, k, blocks):
+    """Add to each matrix `(n, k)` at C the sum over rows of outer products of its columns of A and of B.
+
+    A is `(m, blocks * n)`, B `(m, blocks * k)`.
+    """
+    for j in range(blocks):
+        c_j, a_j, b_j = c + 4 * j * n * k, a + 4 * j * n, b + 4 * j * k
+        multiply(c_j, k, a_j, 1, blocks * n, b_j, blocks * k, n, k, m, c_j, k)
