@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "FNO": "opflow.operators",
+    "LocalNO": "opflow.operators",
     "Operator": "opflow.operators",
     "build": "opflow.operators",
     "TrainConfig": "opflow.training",
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from opflow import plot as plot
     from opflow.autoregression import rollout as rollout
     from opflow.operators import FNO as FNO
+    from opflow.operators import LocalNO as LocalNO
     from opflow.operators import Operator as Operator
     from opflow.operators import build as build
     from opflow.save import load as load
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FNO",
+    "LocalNO",
     "Operator",
     "TrainConfig",
     "build",

@@ -3,9 +3,11 @@
 from opflow.operators.base import Operator
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
+from opflow.operators.localno import LocalNO
 
 OPERATORS: dict[str, type[Operator]] = {
     "FNO": FNO,
+    "LocalNO": LocalNO,
     "NeuralopModel": NeuralopModel,
 }
 
