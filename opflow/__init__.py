@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "FNO": "opflow.operators",
     "LocalNO": "opflow.operators",
+    "LocalSFNO": "opflow.operators",
     "Operator": "opflow.operators",
     "build": "opflow.operators",
     "TrainConfig": "opflow.training",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from opflow.autoregression import rollout as rollout
     from opflow.operators import FNO as FNO
     from opflow.operators import LocalNO as LocalNO
+    from opflow.operators import LocalSFNO as LocalSFNO
     from opflow.operators import Operator as Operator
     from opflow.operators import build as build
     from opflow.save import load as load
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FNO",
     "LocalNO",
+    "LocalSFNO",
     "Operator",
     "TrainConfig",
     "build",

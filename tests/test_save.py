@@ -30,6 +30,8 @@ KINDS = {
     "FNO with every other layout": dict(
         n_modes=[3, 5], hidden_channels=4, max_n_modes=[5, 7], domain_padding=[0.25, 0.0], separable=True
     ),
+    "LocalNO": dict(n_modes=[4, 6], hidden_channels=6, domain_length=[1.0, 2.0], periodic=[True, False]),
+    "LocalSFNO": dict(n_modes=4, hidden_channels=6, n_layers=2),
     "neuralop:UNO": UNO,
     "neuralop:FNO": dict(n_modes=(4, 4), hidden_channels=4, factorization="cp", rank=0.5),
 }

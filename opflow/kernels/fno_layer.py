@@ -4,7 +4,8 @@ r"""One Fourier layer as a single autograd node.
     a = F^{-1}(R \cdot F u) + \beta + S u + v, \quad h = W_1 \sigma(a) + b_1, \quad
     o = W_2 \sigma(h) + b_2 + g \odot u, \quad u' = \sigma(o)
 
-with an optional field v, what local kernels make of u, and the exact GELU :math:`\sigma`, left out at :math:`a` and :math:`o` in a last layer.
+with the exact GELU :math:`\sigma`, left out at :math:`a` and :math:`o` in a last layer, and optionally a
+field v, which is what local kernels make of u.
 
 Written as separate operations the layer allocates and walks through a dozen full-size tensors, and training
 keeps five of them; on a CPU, where fresh pages have to be faulted in, that costs as much as the arithmetic.
@@ -28,7 +29,6 @@ from opflow.kernels import dft
 from opflow.kernels.backend import reference_gradients, runs_compiled
 from opflow.kernels.memory import empty
 from opflow.kernels.modes import multiply_modes
-
 
 _POINTWISE = 6  # skip, w1, b1, w2, b2, gate
 

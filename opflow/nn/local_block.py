@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
@@ -10,6 +9,7 @@ from opflow.kernels.fno_layer import fno_layer
 from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP, SoftGate
 from opflow.nn.hooks import has_hooks
 from opflow.nn.spectral import SpectralConv, fourier_resample
+from opflow.nn.sphere import SphericalConv
 
 
 class LocalBlock(nn.Module):
@@ -23,7 +23,7 @@ class LocalBlock(nn.Module):
 
     Args:
         channels: channels of input and output.
-        spectral: K, or None.
+        spectral: K, on the plane or the sphere, or None.
         branches: the local operators, channels to channels on the same grid.
         last: whether this is the last layer of its model.
 
@@ -35,7 +35,7 @@ class LocalBlock(nn.Module):
         self,
         channels: int,
         *,
-        spectral: SpectralConv | None,
+        spectral: SpectralConv | SphericalConv | None,
         branches: Sequence[nn.Module],
         last: bool,
     ):
@@ -53,7 +53,8 @@ class LocalBlock(nn.Module):
         grid = tuple(u.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
         local = [mix(branch(u)) for mix, branch in zip(self.mixes, self.branches)]
-        if self.conv is not None and out_grid == grid and not has_hooks(*self._passed_by()):
+        fusible = isinstance(self.conv, SpectralConv) and out_grid == grid
+        if fusible and not has_hooks(self.conv, self.skip, self.gate, *self.mlp.modules()):
             slots = self.conv.slots_on(grid, grid)
             if self.conv.uses_products(slots):
                 return self._forward_fused(u, sum(local) if local else None, slots)
@@ -62,9 +63,6 @@ class LocalBlock(nn.Module):
             z = z + self.conv(u, out_grid)
         z = self.mlp(z if self.last else gelu(z)) + fourier_resample(self.gate(u), out_grid)
         return z if self.last else gelu(z)
-
-    def _passed_by(self) -> list[nn.Module]:
-        return [self.conv, self.skip, self.gate, *self.mlp.modules()]
 
     def _forward_fused(self, u: Tensor, local: Tensor | None, slots) -> Tensor:
         first, second = self.mlp.first, self.mlp.second
@@ -83,3 +81,19 @@ class LocalBlock(nn.Module):
             last=self.last,
         )
         return u.movedim(-1, 1)
+
+
+def per_layer(name: str, value: bool | Sequence[bool], n_layers: int) -> list[bool]:
+    """Return one answer per layer; a single one counts for all.
+
+    Raises:
+        ValueError: there are not `n_layers` of them.
+
+    Example:
+        >>> per_layer("diff_layers", True, 3)
+        [True, True, True]
+    """
+    values = [value] * n_layers if isinstance(value, bool) else list(value)
+    if len(values) != n_layers or not all(isinstance(v, bool) for v in values):
+        raise ValueError(f"{name}={value!r} needs one bool, or one per layer, {n_layers} of them")
+    return values

@@ -2,6 +2,7 @@
 
 from opflow.operators.base import Operator as Operator
 from opflow.operators.fno import FNO as FNO
+from opflow.operators.local_sfno import LocalSFNO as LocalSFNO
 from opflow.operators.localno import LocalNO as LocalNO
 from opflow.operators.table import OPERATORS as OPERATORS
 from opflow.operators.table import build as build

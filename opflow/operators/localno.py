@@ -11,7 +11,7 @@ from opflow.nn.axes import per_axis, periodic_axes, smooth_coordinates
 from opflow.nn.channel_mlp import ChannelMLP
 from opflow.nn.differential import DifferentialConv
 from opflow.nn.filter_bases import filter_basis
-from opflow.nn.local_block import LocalBlock
+from opflow.nn.local_block import LocalBlock, per_layer
 from opflow.nn.local_integral import IntegralConv
 from opflow.nn.spectral import SpectralConv
 from opflow.operators.base import Operator
@@ -84,7 +84,9 @@ class LocalNO(Operator):
     ):
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if isinstance(n_modes, int) or not 1 <= len(n_modes) <= 3 or min(n_modes) < 1:
-            raise ValueError(f"n_modes={n_modes!r} needs one number of modes per space axis, such as (16, 16)")
+            raise ValueError(
+                f"n_modes={n_modes!r} needs one number of modes per space axis, such as (16, 16)"
+            )
         sizes = {"in_channels": in_channels, "out_channels": out_channels}
         sizes |= {"hidden_channels": hidden_channels, "n_layers": n_layers}
         for name, size in sizes.items():
@@ -99,9 +101,9 @@ class LocalNO(Operator):
         self.positional_embedding = positional_embedding
         self.periodic = periodic_axes(periodic, n_dim)
         box = {"domain_length": per_axis("domain_length", domain_length, n_dim), "periodic": self.periodic}
-        spectral = _per_layer("spectral_layers", spectral_layers, n_layers)
-        diff = _per_layer("diff_layers", diff_layers, n_layers)
-        disco = _per_layer("disco_layers", n_dim == 2 if disco_layers is None else disco_layers, n_layers)
+        spectral = per_layer("spectral_layers", spectral_layers, n_layers)
+        diff = per_layer("diff_layers", diff_layers, n_layers)
+        disco = per_layer("disco_layers", n_dim == 2 if disco_layers is None else disco_layers, n_layers)
         if any(disco) and n_dim != 2:
             raise ValueError(f"disco_layers are for two dimensions, and n_modes={n_modes} has {n_dim}")
         shortest = [2 * length / m for length, m in zip(box["domain_length"], n_modes)]
@@ -157,13 +159,6 @@ class LocalNO(Operator):
             raise ValueError(f"out_grid={out_grid!r} needs one size per space axis, {len(grid)} of them")
         if any(n != m and not wraps for n, m, wraps in zip(grid, out_grid, self.periodic)):
             raise ValueError(
-                f"out_grid={tuple(out_grid)} differs from the grid {grid} on a bounded axis, where the Fourier "
-                "series that carries fields over does not hold: resample the input with pde_data.resample"
+                f"out_grid={tuple(out_grid)} differs from the grid {grid} on a bounded axis, where the "
+                "Fourier series that carries fields over does not hold: resample the input with pde_data.resample"
             )
-
-
-def _per_layer(name: str, value: bool | Sequence[bool], n_layers: int) -> list[bool]:
-    values = [value] * n_layers if isinstance(value, bool) else list(value)
-    if len(values) != n_layers or not all(isinstance(v, bool) for v in values):
-        raise ValueError(f"{name}={value!r} needs one bool, or one per layer, {n_layers} of them")
-    return values

@@ -3,11 +3,13 @@
 from opflow.operators.base import Operator
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
+from opflow.operators.local_sfno import LocalSFNO
 from opflow.operators.localno import LocalNO
 
 OPERATORS: dict[str, type[Operator]] = {
     "FNO": FNO,
     "LocalNO": LocalNO,
+    "LocalSFNO": LocalSFNO,
     "NeuralopModel": NeuralopModel,
 }
 
