@@ -10,7 +10,7 @@ import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from torch import Tensor
 
 class FilterBasis(abc.ABC):
     """Functions on the unit disc, zero outside."""
+
+    scales: ClassVar[list[float]]
 
     @abc.abstractmethod
     def __len__(self) -> int:
@@ -27,9 +29,11 @@ class FilterBasis(abc.ABC):
     def shapes(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the functions, not yet scaled, at points of the disc: `(len, *points)`."""
 
-    @cached_property
-    def scales(self) -> list[float]:
-        """One over the integral of the modulus of each function over the disc."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", self._scales())  # the instances are frozen
+
+    def _scales(self) -> list[float]:
+        """Return one over the integral of the modulus of each function over the disc."""
         rings, angles = 240, 720  # a midpoint rule in polar coordinates, right to about 1e-4
         r = (torch.arange(rings, dtype=torch.float64) + 0.5)[:, None] / rings
         phi = (torch.arange(angles, dtype=torch.float64) + 0.5) * (2 * math.pi / angles)

@@ -92,7 +92,7 @@ class IntegralConv(nn.Module):
                 f"grid {grid}: the points left would not be a grid of the same box"
             )
         x = support.half_ends(x)
-        if support.prefers_fft(len(x), grid, self.weight, stride, self.groups):
+        if support.prefers_fft(x.shape[0], grid, self.weight, stride, self.groups):
             spectrum = support.spectrum(self.weight, grid).conj().unflatten(0, (self.groups, -1))
             return _multiply_spectrum(support.padded(x), spectrum, grid)[..., ::stride, ::stride]
         x = support.extended(x, support.reach(grid))
@@ -143,7 +143,7 @@ class IntegralConvTranspose(nn.Module):
         pieces = intervals(x.shape[2:], support.periodic)
         grid = tuple(m * stride + (not wraps) for m, wraps in zip(pieces, support.periodic))
         x = support.half_ends(x) * stride**2  # the cells of this grid, over those of the fine one
-        if support.prefers_fft(len(x), grid, self.weight, stride, self.groups):
+        if support.prefers_fft(x.shape[0], grid, self.weight, stride, self.groups):
             spread = x.new_zeros(*x.shape[:2], *grid)
             spread[..., ::stride, ::stride] = x
             spectrum = support.spectrum(self.weight, grid).unflatten(0, (self.groups, -1))
@@ -249,7 +249,7 @@ class GridSupport:
             batch=batch,
             grid=grid,
             padded=self.padded_grid(grid),
-            taps=math.prod(2 * r + 1 for r in self.reach(grid)),
+            taps=math.prod([2 * r + 1 for r in self.reach(grid)]),
             weights=tuple(weight.shape),
             stride=stride,
             groups=groups,
@@ -274,12 +274,12 @@ def costs(
     first, per_group, functions = weights
     pairs, points, modes = first * per_group, math.prod(grid), math.prod(padded) / 2
     direct = batch * points / stride**2 * pairs * taps * (_DEPTHWISE if per_group == 1 < groups else 1)
-    transforms = batch * (first + per_group * groups) * modes * math.log2(2 * modes) * _FFT
+    transforms = batch * (first + per_group * groups) * modes * _FFT
     by_fft = transforms + _COMPLEX * modes * pairs * (batch + functions)
     return direct, by_fft
 
 
-_DEPTHWISE, _FFT, _COMPLEX = 5.0, 12.0, 8.0
+_DEPTHWISE, _FFT, _COMPLEX = 5.0, 150.0, 8.0
 
 
 def _samples(basis: FilterBasis, reach, cells, lengths, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -148,7 +148,7 @@ class SphericalIntegral(nn.Module):
         if kernels.shape[1] == kernels.shape[2] == 1:
             rule, kernels, modes = "bgkm,gkm->bgkm", kernels[:, 0, 0], modes[:, :, 0]
         y = sum(torch.einsum(rule, modes.narrow(-2, k, n), kernels[..., k, :]) for k in range(2 * reach + 1))
-        return torch.fft.irfft(y.view(len(x), -1, *y.shape[-2:]), n=m)
+        return torch.fft.irfft(y.view(x.shape[0], -1, *y.shape[-2:]), n=m)
 
 
 def resolved_degrees(n_latitudes: int, n_longitudes: int, grid: str) -> int:
@@ -181,6 +181,8 @@ def _constant(build):
     kept = lru_cache(maxsize=32)(build)
 
     def table(*key) -> Tensor:
+        if torch.compiler.is_exporting():  # what is made then belongs to the graph
+            return build(*key)
         with torch.inference_mode(False), torch.no_grad():
             return kept(*key)
 
@@ -215,25 +217,28 @@ def _filters(basis: FilterBasis, radius: float, n: int, m: int, grid: str) -> Te
     The near latitudes go from `reach` rows south of a row to `reach` rows north, beyond the poles as zeros.
     """
     sphere = _sphere(n, m, grid)
-    latitudes, longitudes = (torch.from_numpy(np.deg2rad(c)) for c in sphere.coordinates)
-    weights = torch.from_numpy(sphere.quadrature()[:, :1])
-    near = (latitudes[:, None] - latitudes).abs() <= radius
-    if n < 2 or not (near.sum(1) > 1).all():
+    latitudes, longitudes = (np.deg2rad(c) for c in sphere.coordinates)
+    reach = _reach(n, radius, grid)
+    rows = np.arange(n)[:, None] + np.arange(-reach, reach + 1)
+    weights = np.where((rows >= 0) & (rows < n), sphere.quadrature()[rows.clip(0, n - 1), 0], 0.0)
+    near = torch.from_numpy(latitudes[rows.clip(0, n - 1)])[..., None]
+    x, y = _tangent(torch.from_numpy(latitudes)[:, None, None], near, torch.from_numpy(longitudes))
+    values = basis(x / radius, y / radius) * torch.from_numpy(weights / radius**2)[..., None]
+    modes = torch.view_as_real(torch.fft.rfft(values))
+    return torch.stack([modes[..., 0], -modes[..., 1]], -1)  # a correlation: the conjugate spectrum
+
+
+def _reach(n: int, radius: float, grid: str) -> int:
+    """Return how many latitudes north or south of another the radius reaches."""
+    latitudes = np.deg2rad(_sphere(n, 1, grid).coordinates[0])
+    near = np.abs(latitudes[:, None] - latitudes) <= radius
+    if n < 2 or near.sum(1).min() < 2:
         raise ValueError(
             f"radius_cutoff={radius:.4g} reaches no neighbouring latitude on a grid of {n} latitudes: use at "
             f"least {2 * math.pi / max(n - 1, 1):.4g}, two rows, or a finer grid"
         )
-    rows = torch.arange(n)
-    reach = int((near * (rows[:, None] - rows).abs()).max())
-    table = torch.zeros(len(basis), n, 2 * reach + 1, m // 2 + 1, 2, dtype=torch.float64)
-    for row in range(n):
-        first, last = max(0, row - reach), min(n, row + reach + 1)
-        x, y = _tangent(latitudes[row], latitudes[first:last, None], longitudes)
-        values = basis(x / radius, y / radius) * weights[first:last] / radius**2
-        # A correlation: the conjugate spectrum.
-        modes = torch.view_as_real(torch.fft.rfft(values).conj().resolve_conj())
-        table[:, row, first - row + reach : last - row + reach] = modes
-    return table
+    rows = np.arange(n)
+    return int((near * np.abs(rows[:, None] - rows)).max())
 
 
 def _tangent(at: Tensor, latitude: Tensor, longitude: Tensor) -> tuple[Tensor, Tensor]:

@@ -111,6 +111,8 @@ class LocalNO(Operator):
         # Waves that K keeps then have derivatives of size one.
         length_scale = [wave / (2 * math.pi) for wave in shortest]
 
+        basis = filter_basis(disco_basis, disco_kernel_shape) if any(disco) else None
+
         def branches(layer: int) -> list[nn.Module]:
             found = []
             if diff[layer]:
@@ -118,7 +120,6 @@ class LocalNO(Operator):
                 options = dict(box, n_dim=n_dim, kernel_size=size, length_scale=length_scale, groups=width)
                 found.append(DifferentialConv(width, width, **options))
             if disco[layer]:
-                basis = filter_basis(disco_basis, disco_kernel_shape)
                 found.append(IntegralConv(width, width, basis, radius=radius, groups=width, **box))
             return found
 
@@ -160,5 +161,5 @@ class LocalNO(Operator):
         if any(n != m and not wraps for n, m, wraps in zip(grid, out_grid, self.periodic)):
             raise ValueError(
                 f"out_grid={tuple(out_grid)} differs from the grid {grid} on a bounded axis, where the "
-                "Fourier series that carries fields over does not hold: resample the input with pde_data.resample"
+                "Fourier series that carries fields over does not hold: use pde_data.resample before"
             )
