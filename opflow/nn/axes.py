@@ -92,7 +92,7 @@ def _extrapolation(margin: int, degree: int) -> list[list[float]]:
     """Weights of the points 0, ..., degree for the polynomial through them at -margin, ..., -1."""
     nodes = range(degree + 1)
     return [
-        [math.prod((at - i) / (j - i) for i in nodes if i != j) for j in nodes] for at in range(-margin, 0)
+        [math.prod([(at - i) / (j - i) for i in nodes if i != j]) for j in nodes] for at in range(-margin, 0)
     ]
 
 

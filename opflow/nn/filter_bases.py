@@ -68,7 +68,7 @@ class PiecewiseLinear(FilterBasis):
 
     def shapes(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the hats: the middle one, then ring by ring."""
-        radius = self.rings * torch.hypot(x, y)
+        radius = self.rings * (x.square() + y.square()).sqrt()
         radial = [(1 - (radius - ring).abs()).clamp(min=0) for ring in range(self.rings)]
         if self.angles == 1:
             return torch.stack(radial)
@@ -127,7 +127,7 @@ class Zernike(FilterBasis):
 
     def shapes(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the polynomials by degree n and then m = -n, -n + 2, ..., n; sines where m < 0."""
-        r, phi = torch.hypot(x, y), torch.atan2(y, x)
+        r, phi = (x.square() + y.square()).sqrt(), torch.atan2(y, x)
         found = []
         for n in range(self.degree):
             for m in range(-n, n + 1, 2):

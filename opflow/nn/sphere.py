@@ -9,8 +9,8 @@ convolution, so here it is a product per zonal mode and per pair of near latitud
 """
 
 import math
+import operator
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -70,8 +70,8 @@ class SphericalConv(nn.Module):
         grid = tuple(x.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
         degrees = min(self.degrees, *(resolved_degrees(*g, self.grid) for g in (grid, out_grid)))
-        analysis = _as(_legendre(grid[0], degrees, self.grid, True), x)  # (order, degree, latitude)
-        synthesis = _as(_legendre(out_grid[0], degrees, self.grid, False), x)
+        analysis = _as(_table("legendre", grid[0], degrees, self.grid, True), x)  # (order, degree, latitude)
+        synthesis = _as(_table("legendre", out_grid[0], degrees, self.grid, False), x)
         modes = torch.view_as_real(torch.fft.rfft(x, norm="forward")[..., :degrees])
         coefficients = torch.einsum("mlk,bikmr->lmrbi", analysis, modes)
         y = torch.bmm(coefficients.flatten(1, 3), self.weight[:degrees])
@@ -138,7 +138,7 @@ class SphericalIntegral(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Integrate round every point of the grid of `x`."""
         n, m = x.shape[2:]
-        table = _as(_filters(self.basis, self.radius, n, m, self.grid), x)
+        table = _as(_table("filters", self.basis, self.radius, n, m, self.grid), x)
         reach = table.shape[2] // 2  # latitudes to either side
         modes = torch.fft.rfft(x).unflatten(1, (self.groups, -1))
         modes = torch.nn.functional.pad(modes, (0, 0, reach, reach))
@@ -164,7 +164,7 @@ def resolved_degrees(n_latitudes: int, n_longitudes: int, grid: str) -> int:
 
 def sines_of_latitude(n_latitudes: int, grid: str, like: Tensor) -> Tensor:
     """Return the sine of each latitude, from south to north: `(n_latitudes,)`."""
-    return _as(_latitudes(n_latitudes, grid), like)
+    return _as(_table("latitudes", n_latitudes, grid), like)
 
 
 def _require_grid(grid: str) -> None:
@@ -176,26 +176,42 @@ def _as(table: Tensor, x: Tensor) -> Tensor:
     return table.to(x.device, x.dtype)
 
 
-def _constant(build):
-    """Keep what a function returns; a compiler takes it as it is."""
-    kept = lru_cache(maxsize=32)(build)
+class _Tables:
+    """Tables as attributes: a compiler reads those one by one, and a dictionary as it was at first."""
 
-    def table(*key) -> Tensor:
-        if torch.compiler.is_exporting():  # what is made then belongs to the graph
-            return build(*key)
+
+_tables = _Tables()
+_names: dict[tuple, str] = {}
+
+
+def _table(kind: str, *about) -> Tensor:
+    """Return a table of `_BUILDERS`, kept from the last time."""
+    if torch.compiler.is_exporting():  # what is made then belongs to the graph
+        return _BUILDERS[kind](*about)
+    about = [operator.index(a) if isinstance(a, int) else a for a in about]  # a compiler's sizes become numbers
+    return getattr(_tables, _keep(kind, *about))
+
+
+def _keep(kind: str, *about) -> str:
+    key = (kind, *about)
+    if key not in _names:
         with torch.inference_mode(False), torch.no_grad():
-            return kept(*key)
+            table = _BUILDERS[kind](*about)
+        name = f"{kind}_{len(_names)}"
+        setattr(_tables, name, table)
+        _names[key] = name
+    return _names[key]
 
-    table._dynamo_marked_constant = True  # torch.compiler.assume_constant_result, without its import
-    return table
+
+# A compiler calls it for its name instead of tracing it: torch.compiler.assume_constant_result, without the
+# import that takes.
+_keep._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
-@_constant
 def _latitudes(n: int, grid: str) -> Tensor:
     return torch.from_numpy(np.sin(np.deg2rad(_sphere(n, 1, grid).coordinates[0])))
 
 
-@_constant
 def _legendre(n: int, degrees: int, grid: str, analysis: bool) -> Tensor:
     """Associated Legendre functions `(order, degree, latitude)`, with quadrature weights for the analysis."""
     try:
@@ -210,7 +226,6 @@ def _legendre(n: int, degrees: int, grid: str, analysis: bool) -> Tensor:
     return functions * torch.from_numpy(2 * math.pi * sphere.weights[0]) if analysis else functions
 
 
-@_constant
 def _filters(basis: FilterBasis, radius: float, n: int, m: int, grid: str) -> Tensor:
     """Zonal modes of the basis times quadrature weights: `(len, latitude, near latitude, mode, 2)`.
 
@@ -246,7 +261,7 @@ def _tangent(at: Tensor, latitude: Tensor, longitude: Tensor) -> tuple[Tensor, T
     north = latitude.sin() * at.cos() - latitude.cos() * at.sin() * longitude.cos()
     east = latitude.cos() * longitude.sin()
     up = latitude.sin() * at.sin() + latitude.cos() * at.cos() * longitude.cos()
-    sine = torch.hypot(north, east)
+    sine = (north.square() + east.square()).sqrt()
     scale = torch.atan2(sine, up) / sine.clamp(min=1e-300)
     return north * scale, east * scale
 
@@ -255,3 +270,6 @@ def _sphere(n: int, m: int, grid: str):
     from pde_data.sphere import SphereGrid
 
     return (SphereGrid.gauss if grid == "gauss" else SphereGrid.equiangular)(n, m)
+
+
+_BUILDERS = {"latitudes": _latitudes, "legendre": _legendre, "filters": _filters}
