@@ -93,7 +93,7 @@ def per_layer(name: str, value: bool | Sequence[bool], n_layers: int) -> list[bo
         >>> per_layer("diff_layers", True, 3)
         [True, True, True]
     """
-    values = [value] * n_layers if isinstance(value, bool) else list(value)
+    values = list(value) if isinstance(value, Sequence) else [value] * n_layers
     if len(values) != n_layers or not all(isinstance(v, bool) for v in values):
         raise ValueError(f"{name}={value!r} needs one bool, or one per layer, {n_layers} of them")
     return values

@@ -23,7 +23,7 @@ from opflow.nn.axes import extend, intervals, per_axis, periodic_axes
 from opflow.nn.differential import require_groups
 from opflow.nn.filter_bases import FilterBasis
 
-_SAMPLES = 4  # points per axis and cell at which a basis is averaged
+_SAMPLES = 8  # points per axis and cell at which a basis is averaged
 
 
 class IntegralConv(nn.Module):
@@ -287,8 +287,8 @@ def _samples(basis: FilterBasis, reach, cells, lengths, dtype: torch.dtype, devi
     for r, count, length in zip(reach, cells, lengths):
         # An integer tensor first: exported graphs hold no real numbers that depend on the grid.
         step = length / torch.full((), count, device=device).to(torch.float64)
-        offsets = torch.arange(-r, r + 1, device=device)[:, None]
-        within = (torch.arange(_SAMPLES, device=device) + 0.5) / _SAMPLES - 0.5
+        offsets = torch.arange(-r, r + 1, device=device).to(torch.float64)[:, None]
+        within = (torch.arange(_SAMPLES, device=device).to(torch.float64) + 0.5) / _SAMPLES - 0.5
         axes.append(((offsets + within) * step).flatten())
         area = area * step
     values = basis(*torch.meshgrid(*axes, indexing="ij"))

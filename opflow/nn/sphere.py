@@ -188,7 +188,9 @@ def _table(kind: str, *about) -> Tensor:
     """Return a table of `_BUILDERS`, kept from the last time."""
     if torch.compiler.is_exporting():  # what is made then belongs to the graph
         return _BUILDERS[kind](*about)
-    about = [operator.index(a) if isinstance(a, int) else a for a in about]  # a compiler's sizes become numbers
+    about = [
+        operator.index(a) if isinstance(a, int) else a for a in about
+    ]  # a compiler's sizes become numbers
     return getattr(_tables, _keep(kind, *about))
 
 
