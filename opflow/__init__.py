@@ -13,6 +13,8 @@ _HOMES = {
     "ConvNeXtUNet": "opflow.operators",
     "FNO": "opflow.operators",
     "GFNO": "opflow.operators",
+    "LocalNO": "opflow.operators",
+    "LocalSFNO": "opflow.operators",
     "Operator": "opflow.operators",
     "PatchTransformer": "opflow.operators",
     "UNet": "opflow.operators",
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from opflow.operators import FNO as FNO
     from opflow.operators import GFNO as GFNO
     from opflow.operators import ConvNeXtUNet as ConvNeXtUNet
+    from opflow.operators import LocalNO as LocalNO
+    from opflow.operators import LocalSFNO as LocalSFNO
     from opflow.operators import Operator as Operator
     from opflow.operators import PatchTransformer as PatchTransformer
     from opflow.operators import UNet as UNet
@@ -48,6 +52,8 @@ __all__ = [
     "FNO",
     "GFNO",
     "ConvNeXtUNet",
+    "LocalNO",
+    "LocalSFNO",
     "Operator",
     "PatchTransformer",
     "TrainConfig",

@@ -5,6 +5,8 @@ from opflow.operators.convnext_unet import ConvNeXtUNet
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
 from opflow.operators.gfno import GFNO
+from opflow.operators.local_sfno import LocalSFNO
+from opflow.operators.localno import LocalNO
 from opflow.operators.patch_transformer import PatchTransformer
 from opflow.operators.unet import UNet
 
@@ -12,6 +14,8 @@ OPERATORS: dict[str, type[Operator]] = {
     "FNO": FNO,
     "ConvNeXtUNet": ConvNeXtUNet,
     "GFNO": GFNO,
+    "LocalNO": LocalNO,
+    "LocalSFNO": LocalSFNO,
     "NeuralopModel": NeuralopModel,
     "PatchTransformer": PatchTransformer,
     "UNet": UNet,
