@@ -3,10 +3,12 @@
 from opflow.operators.base import Operator
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
+from opflow.operators.symmetrize import Symmetrize
 
 OPERATORS: dict[str, type[Operator]] = {
     "FNO": FNO,
     "NeuralopModel": NeuralopModel,
+    "Symmetrize": Symmetrize,
 }
 
 
