@@ -13,6 +13,9 @@ _HOMES = {
     "FNO": "opflow.operators",
     "Operator": "opflow.operators",
     "build": "opflow.operators",
+    "Certificate": "opflow.certification",
+    "certify": "opflow.certification",
+    "equivariance": "opflow.equivariance",
     "TrainConfig": "opflow.training",
     "fit": "opflow.training",
     "rollout": "opflow.autoregression",
@@ -24,11 +27,14 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from opflow import equivariance as equivariance
     from opflow import export as export
     from opflow import interop as interop
     from opflow import metrics as metrics
     from opflow import plot as plot
     from opflow.autoregression import rollout as rollout
+    from opflow.certification import Certificate as Certificate
+    from opflow.certification import certify as certify
     from opflow.operators import FNO as FNO
     from opflow.operators import Operator as Operator
     from opflow.operators import build as build
@@ -38,9 +44,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FNO",
+    "Certificate",
     "Operator",
     "TrainConfig",
     "build",
+    "certify",
+    "equivariance",
     "export",
     "fit",
     "interop",

@@ -1,8 +1,9 @@
 r"""Poses of point clouds: their principal axes, with the signs that are left open.
 
-For points p with weights q, centre c and covariance :math:`\sum_p q_p (p - c)(p - c)^T`, the rows of R are its
-eigenvectors. Eigenvectors have no sign: the frame of a cloud is every choice of signs, those with
-:math:`\det R = 1` for SO(d) (Puny et al., Frame Averaging for Invariant and Equivariant Network Design, 2022).
+For points p with weights q, centre c and covariance :math:`\sum_p q_p (p - c)(p - c)^T`, the rows of R are
+its eigenvectors. Eigenvectors have no sign: the frame of a cloud is every choice of signs, those with
+:math:`\det R = 1` for SO(d) (Puny et al., Frame Averaging for Invariant and Equivariant Network Design,
+2022).
 """
 
 import itertools

@@ -124,7 +124,8 @@ class Symmetrize(Operator):
     @property
     def normalizer(self) -> Normalizer:
         """The normaliser of the model inside: it acts on turned fields, and need not respect the group."""
-        return self.model.normalizer
+        normalizer: Any = self.model.normalizer
+        return normalizer
 
     @classmethod
     def from_audit(
@@ -193,10 +194,8 @@ class Symmetrize(Operator):
             weights, order = weights.sort(1, descending=True)
             most = int((weights > 0).sum(1).max())
             terms = [(weights[:, rank], look.at_each(order[:, rank])) for rank in range(most)]
-        total = 0
-        for weight, y in terms:
-            total = total + weight.view(-1, *(1,) * (y.ndim - 1)) * y
-        return total
+        weighted = [weight.view(-1, *(1,) * (y.ndim - 1)) * y for weight, y in terms]
+        return sum(weighted[1:], weighted[0])
 
 
 def _built(description: Mapping[str, Any], channels: Mapping[str, int | None]) -> nn.Module:
