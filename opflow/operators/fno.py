@@ -267,7 +267,8 @@ def _check_polynomial(config: dict) -> None:
     if not (config["project"] and config["non_linearity"] == "polynomial"):
         raise ValueError(
             f"project={config['project']} with non_linearity={config['non_linearity']!r} would alias: only "
-            "products are exact, and only once projected; give both non_linearity='polynomial' and project=True"
+            "products are exact, and only once projected; give both non_linearity='polynomial' and "
+            "project=True"
         )
     for name, default in _NOT_IN_THE_BAND.items():
         if config[name] != default:

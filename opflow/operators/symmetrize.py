@@ -11,7 +11,7 @@ from opflow.nn.grid_turns import ALIASES, GRID_GROUPS
 from opflow.nn.normalize import Normalizer
 from opflow.nn.point_poses import POINT_GROUPS, PointPoses
 from opflow.nn.representations import channels_of, resolve_kinds
-from opflow.operators.base import Operator
+from opflow.operators.base import Operator, placed
 
 if TYPE_CHECKING:
     from pde_data.audit import Audit
@@ -91,6 +91,8 @@ class Symmetrize(Operator):
             )
         if isinstance(model, Mapping):
             model = _built(model, {"in_channels": in_channels, "out_channels": out_channels})
+        if group not in POINT_GROUPS and getattr(model, "n_dim", None) == 1:
+            raise ValueError(f"group {group!r} turns two space axes, and the {type(model).__name__} has one")
         n_dim = POINT_GROUPS[group][0] if group in POINT_GROUPS else 2
         channels = [
             _channels(model, "in_channels", in_channels, rep_in, n_dim),
@@ -181,6 +183,36 @@ class Symmetrize(Operator):
         if isinstance(self.poses, GridPoses):
             self._check(x)
         return self.operate(x, *where, **options)
+
+    def predict(self, x, *where, **options) -> Tensor:
+        """Evaluate without gradients, in evaluation mode, on the device and in the dtype of the model.
+
+        Args:
+            x: tensor or array, as for `forward`, or one sample without the batch axis.
+            where: as for `forward`.
+            options: as for `forward`.
+
+        Returns:
+            the output on the CPU (without the batch axis when `x` had none).
+        """
+        if isinstance(self.poses, GridPoses):
+            return super().predict(x, *where, **options)
+        weight = next(self.parameters())
+
+        def here(given):
+            if given is None or isinstance(given, float | int):
+                return given
+            return placed(torch.as_tensor(given), weight.device, weight.dtype)
+
+        x, options = here(x), {name: here(given) for name, given in options.items()}
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                y = self(x[None] if x.ndim == 2 else x, *map(here, where), **options)
+        finally:
+            self.train(was_training)
+        return (y[0] if x.ndim == 2 else y).cpu()
 
     def operate(self, x: Tensor, *where, **options) -> Tensor:
         """Map raw fields to raw fields; the normaliser acts inside, on turned fields."""
