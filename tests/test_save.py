@@ -30,6 +30,12 @@ KINDS = {
     "FNO with every other layout": dict(
         n_modes=[3, 5], hidden_channels=4, max_n_modes=[5, 7], domain_padding=[0.25, 0.0], separable=True
     ),
+    "Symmetrize": dict(
+        model={"class": "FNO", "config": dict(n_modes=[4, 4], hidden_channels=4, n_layers=1)},
+        group="p4m",
+        rep_in=["pseudoscalar", "scalar"],
+        method="canonical",
+    ),
     "neuralop:UNO": UNO,
     "neuralop:FNO": dict(n_modes=(4, 4), hidden_channels=4, factorization="cp", rank=0.5),
 }

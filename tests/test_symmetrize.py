@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from opflow import FNO, TrainConfig, build, fit, load
+from opflow import FNO, TrainConfig, build, export, fit, load
 from opflow.equivariance import Symmetrize
 from opflow.metrics import GROUPS, relative_l2
 from opflow.nn import fourier_resample
@@ -64,7 +64,9 @@ def test_every_element_of_every_group_by_every_method(group, method, dtype):
 @pytest.mark.parametrize("method", METHODS)
 def test_neuraloperators_fno(method):
     torch.manual_seed(0)
-    inner = build("neuralop:FNO", n_modes=(6, 6), in_channels=4, out_channels=3, hidden_channels=6, n_layers=2)
+    inner = build(
+        "neuralop:FNO", n_modes=(6, 6), in_channels=4, out_channels=3, hidden_channels=6, n_layers=2
+    )
     model = Symmetrize(inner, "p4m", *KINDS, method).eval()
     assert max(errors(model, fields(16, 16), "p4m")) <= 1e-5
 
@@ -106,7 +108,9 @@ def test_translations_survive():
 def test_weights_belong_to_the_function_and_not_to_the_grid(method):
     poses = Symmetrize(fno(), "p4m", *KINDS, method).poses
     coarse = torch.randn(32, 4, 13, 13, dtype=torch.float64)
-    found = [poses.look(None, fourier_resample(coarse, grid)).weights for grid in ((13, 13), (16, 16), (33, 18))]
+    found = [
+        poses.look(None, fourier_resample(coarse, grid)).weights for grid in ((13, 13), (16, 16), (33, 18))
+    ]
     assert (found[0] > 0).sum(1).double().mean() < 4  # fewer calls than the average
     for weights in found:
         torch.testing.assert_close(weights.sum(1), torch.ones(32).double())
@@ -190,18 +194,24 @@ def test_built_from_a_description_as_a_run_does():
     assert model.model.in_channels == 2 and model(torch.zeros(1, 2, 8, 8)).shape == (1, 1, 8, 8)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_compiles_as_one_graph_and_exports(method):
-    model = Symmetrize(FNO((4, 4), 1, 1, 4, n_layers=1), "p4", "pseudoscalar", None, method).eval()
-    x = torch.randn(2, 1, 8, 8)
+@pytest.mark.parametrize(
+    "method",
+    [
+        "canonical",
+        pytest.param("average", marks=pytest.mark.slow),
+        pytest.param("frame", marks=pytest.mark.slow),
+    ],
+)
+def test_compiles_as_one_graph_and_exports(method, tmp_path):
+    model = Symmetrize(FNO((4, 4), 1, 1, 3, n_layers=1), "mx", "pseudoscalar", None, method).eval()
     torch._dynamo.reset()
-    assert torch._dynamo.explain(model)(x).graph_break_count == 0
-    sizes = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    program = torch.export.export(model, (torch.randn(3, 1, 11, 12),), dynamic_shapes=(sizes, None), strict=False)
+    assert torch._dynamo.explain(model)(torch.randn(2, 1, 8, 8)).graph_break_count == 0
+    torch._dynamo.reset()
+    export.to_pt2(model, tmp_path / "m.pt2", torch.randn(3, 1, 14, 16))
+    exported = export.load_pt2(tmp_path / "m.pt2")
     for grid in ((12, 12), (9, 14)):
         x = torch.randn(2, 1, *grid)
-        torch.testing.assert_close(program.module()(x, None), model(x), rtol=0, atol=1e-5)
-    torch._dynamo.reset()
+        torch.testing.assert_close(exported(x), model(x), rtol=0, atol=1e-5)
 
 
 # Clouds
@@ -224,7 +234,9 @@ class PointNet(nn.Module):
             query[:, :, None].expand(-1, -1, n, -1),
             *(t[:, None].expand(-1, m, -1, -1) for t in (coords, values)),
         ]
-        weight = torch.full_like(values[..., 0], 1 / n) if weights is None else weights.expand(len(values), -1)
+        weight = (
+            torch.full_like(values[..., 0], 1 / n) if weights is None else weights.expand(len(values), -1)
+        )
         return torch.einsum("bn,bmnc->bmc", weight, self.edges(torch.cat(features, -1)))
 
 
@@ -268,8 +280,13 @@ def test_rotations_and_translations_of_clouds(group, method, dtype):
                 for q in (None, query):
                     place, turned = (coords, q), (moved(coords), None if q is None else moved(q))
                     with torch.no_grad():
-                        y, again = model(values, *place, **options), model(values @ rho[0], *turned, **options)
-                        plain = relative_l2(inner(values @ rho[0], *turned).mT, (inner(values, *place) @ rho[1]).mT)
+                        y, again = (
+                            model(values, *place, **options),
+                            model(values @ rho[0], *turned, **options),
+                        )
+                        plain = relative_l2(
+                            inner(values @ rho[0], *turned).mT, (inner(values, *place) @ rho[1]).mT
+                        )
                     assert relative_l2(again.mT, (y @ rho[1]).mT).max() <= TOLERANCE[dtype]
                     assert plain.min() > 1e-2
 
@@ -311,7 +328,9 @@ def test_a_cloud_without_principal_axes_is_refused():
     angles = torch.arange(8) * (2 * math.pi / 8)
     coords = torch.stack([angles.cos(), angles.sin()], 1)
     model = Symmetrize(PointNet(2, 1, 1), "SO(2)", ["scalar"], ["scalar"], "frame").eval()
-    with pytest.raises(ValueError, match="no principal axes: two of their variances differ by .* of the largest"):
+    with pytest.raises(
+        ValueError, match="no principal axes: two of their variances differ by .* of the largest"
+    ):
         model(torch.randn(1, 8, 1), coords)
     with pytest.raises(ValueError, match="acts on 2 dimensions, the points have 3"):
         model(torch.randn(1, 8, 1), torch.randn(8, 3))
@@ -369,7 +388,9 @@ def test_audits_that_leave_nothing_to_choose_say_so():
         Symmetrize.from_audit(report(kinds, turn="reject"), FNO((4, 4), 1, 1, 4))
     with pytest.raises(ValueError, match="components of vectors do not follow one another"):
         Symmetrize.from_audit(report({"v": "vector y", "u": "vector x"}, **keep), FNO((4, 4), 2, 2, 4))
-    with pytest.raises(ValueError, match=r"1 channels are not frames of the audited fields u, v: give rep_in"):
+    with pytest.raises(
+        ValueError, match=r"1 channels are not frames of the audited fields u, v: give rep_in"
+    ):
         Symmetrize.from_audit(report({"u": "scalar", "v": "scalar"}, **keep), FNO((4, 4), 2, 1, 4))
     model = Symmetrize.from_audit(report({}, **keep), FNO((4, 4), 2, 1, 4), "vector", "scalar")
     assert model.in_kinds == ("vector",)
@@ -398,5 +419,7 @@ def test_arguments_that_do_not_fit_are_named(arguments, words):
 
 def test_a_module_of_ones_own_cannot_be_saved(tmp_path):
     model = Symmetrize(PointNet(2, 1, 1), "SO(2)", ["scalar"], ["scalar"], "frame")
-    with pytest.raises(ValueError, match="a PointNet cannot be described by its arguments, and so not be saved"):
+    with pytest.raises(
+        ValueError, match="a PointNet cannot be described by its arguments, and so not be saved"
+    ):
         model.save_pretrained(tmp_path)

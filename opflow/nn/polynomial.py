@@ -164,9 +164,7 @@ def highest_modes(n_modes: Sequence[int]) -> tuple[int, ...]:
         (3, 4)
     """
     if min(n_modes) < 3:
-        raise ValueError(
-            f"n_modes={tuple(n_modes)} leaves only constants on an axis: it needs at least 3 each"
-        )
+        raise ValueError(f"n_modes={tuple(n_modes)} leaves an axis constants only: it needs at least 3 each")
     return tuple((n - 1) // 2 for n in n_modes)
 
 

@@ -231,7 +231,7 @@ class Symmetrize(Operator):
 
 
 def _built(description: Mapping[str, Any], channels: Mapping[str, int | None]) -> nn.Module:
-    from opflow.operators.table import build
+    from opflow.operators.table import OPERATORS, build
 
     if set(description) != {"class", "config"}:
         raise ValueError(
@@ -239,7 +239,8 @@ def _built(description: Mapping[str, Any], channels: Mapping[str, int | None]) -
             f"got {dict(description)}"
         )
     given = {name: count for name, count in channels.items() if count is not None}
-    return build(description["class"], **(given | description["config"]))
+    name, arguments = description["class"], given | description["config"]
+    return OPERATORS[name](**arguments) if name in OPERATORS else build(name, **arguments)
 
 
 def _channels(
