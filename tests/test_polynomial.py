@@ -129,7 +129,7 @@ def test_small_fields_see_a_polynomial_and_large_ones_grow_linearly():
     block.requires_grad_(False)
     linear = block(1e-6 * u) / 1e-6
     small = [((block(t * u) / t) - linear).norm() / t for t in (1e-3, 1e-4)]
-    assert small[0] == pytest.approx(small[1].item(), rel=1e-3)
+    assert small[0] == pytest.approx(small[1].item(), rel=0.02)
     large = [block(t * u) / t for t in (1e4, 1e6)]
     torch.testing.assert_close(large[0], large[1], rtol=1e-6, atol=1e-6)
 
