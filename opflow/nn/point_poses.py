@@ -62,9 +62,13 @@ class PointPoses:
         An option `weights`, `(point,)` or `(batch, point)`, weighs the points. The options go to the model.
 
         Raises:
-            ValueError: the points have another number of dimensions, or two of their principal axes have the
-                same variance.
+            ValueError: `coords` is no tensor, the points have another number of dimensions, or two of their
+                principal axes have the same variance.
         """
+        if not isinstance(coords, Tensor):
+            raise ValueError(
+                f"coords is a {type(coords).__name__}: give the coordinates themselves, which are turned"
+            )
         if coords.shape[-1] != self.n_dim:
             raise ValueError(
                 f"the group acts on {self.n_dim} dimensions, the points have {coords.shape[-1]}: "

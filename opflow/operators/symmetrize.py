@@ -101,6 +101,8 @@ class Symmetrize(Operator):
         super().__init__(*channels, n_dim=getattr(model, "n_dim", None))
         del self._modules["normalizer"]  # that of the model inside is in use
         self.model = model
+        if hasattr(model, "n_modes"):  # training and export ask for them
+            self.n_modes = model.n_modes
         self.group, self.method = group, method
         self.in_kinds = resolve_kinds("rep_in", rep_in, self.in_channels, n_dim)
         self.out_kinds = resolve_kinds("rep_out", rep_out, self.out_channels, n_dim)
