@@ -19,6 +19,9 @@ _HOMES = {
     "PatchTransformer": "opflow.operators",
     "UNet": "opflow.operators",
     "build": "opflow.operators",
+    "Certificate": "opflow.certification",
+    "certify": "opflow.certification",
+    "equivariance": "opflow.equivariance",
     "TrainConfig": "opflow.training",
     "fit": "opflow.training",
     "rollout": "opflow.autoregression",
@@ -30,11 +33,14 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from opflow import equivariance as equivariance
     from opflow import export as export
     from opflow import interop as interop
     from opflow import metrics as metrics
     from opflow import plot as plot
     from opflow.autoregression import rollout as rollout
+    from opflow.certification import Certificate as Certificate
+    from opflow.certification import certify as certify
     from opflow.operators import FNO as FNO
     from opflow.operators import GFNO as GFNO
     from opflow.operators import ConvNeXtUNet as ConvNeXtUNet
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FNO",
     "GFNO",
+    "Certificate",
     "ConvNeXtUNet",
     "LocalNO",
     "LocalSFNO",
@@ -59,6 +66,8 @@ __all__ = [
     "TrainConfig",
     "UNet",
     "build",
+    "certify",
+    "equivariance",
     "export",
     "fit",
     "interop",

@@ -32,6 +32,12 @@ KINDS = {
     ),
     "LocalNO": dict(n_modes=[4, 6], hidden_channels=6, domain_length=[1.0, 2.0], periodic=[True, False]),
     "LocalSFNO": dict(n_modes=4, hidden_channels=6, n_layers=2),
+    "Symmetrize": dict(
+        model={"class": "FNO", "config": dict(n_modes=[4, 4], hidden_channels=4, n_layers=1)},
+        group="p4m",
+        rep_in=["pseudoscalar", "scalar"],
+        method="canonical",
+    ),
     "neuralop:UNO": UNO,
     "neuralop:FNO": dict(n_modes=(4, 4), hidden_channels=4, factorization="cp", rank=0.5),
 }

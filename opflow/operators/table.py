@@ -8,6 +8,7 @@ from opflow.operators.gfno import GFNO
 from opflow.operators.local_sfno import LocalSFNO
 from opflow.operators.localno import LocalNO
 from opflow.operators.patch_transformer import PatchTransformer
+from opflow.operators.symmetrize import Symmetrize
 from opflow.operators.unet import UNet
 
 OPERATORS: dict[str, type[Operator]] = {
@@ -18,6 +19,7 @@ OPERATORS: dict[str, type[Operator]] = {
     "LocalSFNO": LocalSFNO,
     "NeuralopModel": NeuralopModel,
     "PatchTransformer": PatchTransformer,
+    "Symmetrize": Symmetrize,
     "UNet": UNet,
 }
 
