@@ -15,8 +15,10 @@ _HOMES = {
     "GFNO": "opflow.operators",
     "LocalNO": "opflow.operators",
     "LocalSFNO": "opflow.operators",
+    "MINO": "opflow.operators",
     "Operator": "opflow.operators",
     "PatchTransformer": "opflow.operators",
+    "PointOperator": "opflow.operators",
     "UNet": "opflow.operators",
     "build": "opflow.operators",
     "Certificate": "opflow.certification",
@@ -43,11 +45,13 @@ if TYPE_CHECKING:
     from opflow.certification import certify as certify
     from opflow.operators import FNO as FNO
     from opflow.operators import GFNO as GFNO
+    from opflow.operators import MINO as MINO
     from opflow.operators import ConvNeXtUNet as ConvNeXtUNet
     from opflow.operators import LocalNO as LocalNO
     from opflow.operators import LocalSFNO as LocalSFNO
     from opflow.operators import Operator as Operator
     from opflow.operators import PatchTransformer as PatchTransformer
+    from opflow.operators import PointOperator as PointOperator
     from opflow.operators import UNet as UNet
     from opflow.operators import build as build
     from opflow.save import load as load
@@ -57,12 +61,14 @@ if TYPE_CHECKING:
 __all__ = [
     "FNO",
     "GFNO",
+    "MINO",
     "Certificate",
     "ConvNeXtUNet",
     "LocalNO",
     "LocalSFNO",
     "Operator",
     "PatchTransformer",
+    "PointOperator",
     "TrainConfig",
     "UNet",
     "build",

@@ -24,6 +24,7 @@ from tests.cases import (
     wave,
 )
 from tests.cases.operators import OperatorCase
+from tests.cases.point_operators import PointOperatorCase
 
 EQUATIONS: dict[str, EquationCase] = {
     "advection": advection.CASE,
@@ -58,4 +59,11 @@ OPERATORS: dict[str, OperatorCase] = {
     "UNet": OperatorCase(
         dict(in_channels=2, out_channels=1, hidden_channels=8, multipliers=(1, 2), attention=(1,))
     ),
+}
+
+_MINO = dict(hidden_channels=16, radius=0.35, latent=(5, 4), n_layers=2)
+POINT_OPERATORS: dict[str, PointOperatorCase] = {
+    "MINO": PointOperatorCase("MINO", _MINO),
+    "MINO with a U-Net and time": PointOperatorCase("MINO", _MINO | dict(processor="unet", time=True)),
+    "MINO as published": PointOperatorCase("MINO", _MINO | dict(reduction="mean", decoder_layers=2)),
 }

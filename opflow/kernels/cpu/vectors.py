@@ -41,6 +41,30 @@ def negate(x, row, out, m, n):
 
 
 @njit(**_OPTIONS)
+def add(x, y, out, size):
+    """Write x + y."""
+    source, other, target = floats(x, size), floats(y, size), floats(out, size)
+    for i in range(size):
+        target[i] = source[i] + other[i]
+
+
+@njit(**_OPTIONS)
+def scale(x, factor, out, size):
+    """Write factor * x, with one factor for all."""
+    source, target = floats(x, size), floats(out, size)
+    for i in range(size):
+        target[i] = source[i] * factor
+
+
+@njit(**_OPTIONS)
+def add_scaled(x, factor, out, size):
+    """Add factor * x, with one factor for all, to the numbers at address `out`."""
+    source, target = floats(x, size), floats(out, size)
+    for i in range(size):
+        target[i] += source[i] * factor
+
+
+@njit(**_OPTIONS)
 def times(x, y, out, size):
     """Write x * y."""
     source, other, target = floats(x, size), floats(y, size), floats(out, size)
