@@ -37,9 +37,8 @@ class Packing:
     output_std: np.ndarray
 
     @classmethod
-    def fit(cls, train: pde_data.MeshDataset, every: pde_data.MeshDataset, cells: int) -> Packing:
-        """Take the grid and the largest mesh from all samples, the scales of the fields from `train`."""
-        box = Box.around([every.meshes.points(i) for i in every.samples.tolist()], cells)
+    def fit(cls, train: pde_data.MeshDataset, box: Box, nodes: int) -> Packing:
+        """Take the scales of the fields from the training set."""
         values = [(x.numpy(), y.numpy(), w.numpy()[:, None]) for _, x, y, w in train]
         total = sum(w.sum() for *_, w in values)
         scales = []
@@ -47,7 +46,7 @@ class Packing:
             mean = sum((v[side] * v[2]).sum(0) for v in values) / total
             square = sum(((v[side] - mean) ** 2 * v[2]).sum(0) for v in values) / total
             scales += [mean, np.sqrt(square)]
-        return cls(box, int(every.node_counts.max()), *scales)
+        return cls(box, nodes, *scales)
 
     def pack(self, dataset: pde_data.MeshDataset) -> TensorDataset:
         """Return the samples as rows `(row,)` and targets `(channel, node)`."""

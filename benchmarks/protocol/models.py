@@ -73,6 +73,28 @@ def _grid_fno(view: View, size: int) -> nn.Module:
     )
 
 
+def _circular(view: View) -> bool:
+    return all(view.grid.periodic)
+
+
+def _mino(view: View, size: int) -> nn.Module:
+    """MINO of 4 heads: a width of 4 for each unit of `size`."""
+    assert view.box is not None
+    sides = [high - low for low, high in zip(view.box.low, view.box.high)]
+    side = max(sides)
+    latent = [round(13 * s / side) + 1 for s in sides]
+    arguments = {
+        "coord_dim": len(sides),
+        "domain": list(zip(view.box.low, view.box.high)),
+        "latent": latent,
+        "radius": 0.1 * side,
+        "n_layers": 3,
+    }
+    return _operator("MINO", **arguments)(view, 4 * size)
+
+
+_SPHERE = {"n_modes": lambda view: view.setup.n_modes[0], "grid": "gauss"}
+
 MODELS: dict[str, Model] = {
     "FNO": Model(views.fields, _operator("FNO", n_modes=_modes)),
     "GFNO": Model(views.fields, _group("p4")),
@@ -89,8 +111,17 @@ MODELS: dict[str, Model] = {
     "neuralop-FNO": Model(views.fields, _peer("FNO", n_modes=_modes)),
     "TFNO": Model(views.fields, _peer("TFNO", n_modes=_modes, factorization="Tucker", rank=0.2)),
     "UNO": Model(views.fields, _uno),
+    "UNet": Model(views.fields, _operator("UNet", circular=_circular)),
+    "ConvNeXtUNet": Model(views.fields, _operator("ConvNeXtUNet", circular=_circular)),
+    # Widths are counted in heads of 8.
+    "PatchTransformer": Model(
+        views.fields,
+        lambda view, size: _operator("PatchTransformer", heads=size, circular=_circular)(view, 8 * size),
+    ),
+    "SFNO": Model(views.fields, _operator("LocalSFNO", **_SPHERE, disco_layers=False)),
+    "LocalSFNO": Model(views.fields, _operator("LocalSFNO", **_SPHERE)),
     "FNO-on-grid": Model(views.meshes_on_grid, _grid_fno),
-    "MINO": Model(views.points, _operator("MINO", coord_dim=2)),
+    "MINO": Model(views.points, _mino),
 }
 """The models by name."""
 

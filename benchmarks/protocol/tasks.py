@@ -92,7 +92,7 @@ _STEPPING = TrainConfig(batch_size=16, loss="l2", schedule="cosine", weight_deca
 # The equation of G-FNO's Navier-Stokes sets; its learning rates include theirs, 1e-3.
 _NAVIER_STOKES = {"viscosity": 1e-4, "resolution": 64, "solve_resolution": 256}
 _PUBLISHED = {"samples": 1200, "fractions": (10 / 12, 1 / 12, 1 / 12)}
-_GRID_BASELINES = ("neuralop-FNO", "TFNO", "UNO", "UNet", "ConvUNet", "Transformer")
+_GRID_BASELINES = ("neuralop-FNO", "TFNO", "UNO", "UNet", "ConvNeXtUNet", "PatchTransformer")
 
 _ROWS = (
     Task(
@@ -151,11 +151,11 @@ _ROWS = (
         window=1,
         kinds=("pseudoscalar",),
         small=_CPU(
-            samples=100,
+            samples=60,
             options={
                 "reynolds": 500.0,
-                "t_end": 10.0,
-                "records": 40,
+                "t_end": 15.0,
+                "records": 60,
                 "burn_in": 20.0,
                 "resolution": 32,
                 "solve_resolution": 128,

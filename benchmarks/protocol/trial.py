@@ -79,7 +79,7 @@ def run(trial: Trial, task: Task, setup: Setup, folder: Path) -> dict[str, Any]:
         record |= {"steps": 0, "valid": math.inf}  # a learning rate that nobody will choose
     if trial.stage == "final":
         record |= scores(model, view)
-    shutil.rmtree(work)
+    shutil.rmtree(work, ignore_errors=True)
     return record
 
 

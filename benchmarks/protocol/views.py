@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 import pde_data
 from protocol.grid_fno import Packing
+from protocol.mesh_grid import Box
 from protocol.tasks import Setup, Task
 
 PARTS = ("train", "valid", "test")
@@ -26,7 +28,11 @@ class View:
     in_channels: int
     out_channels: int
     grid: Any = None
+    """Of fields."""
+    box: Box | None = None
+    """Of points."""
     packing: Packing | None = None
+    """Of meshes that are seen through a grid."""
 
 
 def data_file(task: Task, setup: Setup, scale: str, folder: Path, processes: int | None = None) -> Path:
@@ -68,12 +74,19 @@ def points(task: Task, setup: Setup, path: Path) -> View:
     """Values at the nodes of meshes."""
     parts = {p: pde_data.MeshDataset(path, split=p, fractions=setup.fractions) for p in PARTS}
     train = parts["train"]
-    return View(task, setup, parts, train.in_channels, train.out_channels)
+    box = Box.around(_clouds(pde_data.MeshDataset(path)), setup.cells)
+    return View(task, setup, parts, train.in_channels, train.out_channels, box=box)
+
+
+def _clouds(dataset: pde_data.MeshDataset) -> list[np.ndarray]:
+    return [dataset.meshes.points(i) for i in dataset.samples.tolist()]
 
 
 def meshes_on_grid(task: Task, setup: Setup, path: Path) -> View:
     """The same meshes through a regular grid."""
     nodes = points(task, setup, path)
-    packing = Packing.fit(nodes.parts["train"], pde_data.MeshDataset(path), setup.cells)
+    assert nodes.box is not None
+    largest = int(pde_data.MeshDataset(path).node_counts.max())
+    packing = Packing.fit(nodes.parts["train"], nodes.box, largest)
     parts = {part: packing.pack(dataset) for part, dataset in nodes.parts.items()}
     return View(task, setup, parts, nodes.in_channels, nodes.out_channels, packing=packing)
