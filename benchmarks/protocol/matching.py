@@ -48,7 +48,7 @@ def match(builders: Mapping[str, Callable[[int], nn.Module]], width: int) -> dic
             return widths
     raise ValueError(
         f"no width of {first} near {width} gives {', '.join(others)} the same number of parameters within "
-        f"{TOLERANCE:.0%}: at {width} they have {sizes[first](width):,} and "
+        f"{100 * TOLERANCE:g} %: at {width} they have {sizes[first](width):,} and "
         + ", ".join(f"{sizes[name](_nearest(sizes[name], sizes[first](width))):,}" for name in others)
         + "; name a greater width"
     )
