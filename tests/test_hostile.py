@@ -126,7 +126,7 @@ def packed(file, folder):
         (virtual_outside, "'../../outside.h5', outside of"),
         (missing_external, "'other' is an external link to 'absent.h5'"),
         (declared_and_never_written, "declares 4,398,046,511,104 bytes but only 0 are stored"),
-        (declared_as_dimension, r"declares 4,398,046,511,104 bytes but only \d+ are stored"),
+        (declared_as_dimension, r"declares 4,398,046,511,104 bytes but only [\d,]+ are stored"),
         (ragged_field, "'ragged' has type object, expected real numbers"),
         (null_dataspace, r"'nothing' is empty \(a null dataspace\)"),
         (declared_huge, "declares 4,398,046,511,104 bytes but only 0 are stored"),
