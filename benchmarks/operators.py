@@ -186,6 +186,7 @@ def main() -> None:
         if options.full or task.small
     }
     chosen = [protocols[name] for name in options.tasks or protocols]
+    start = time.perf_counter()
     for protocol in chosen:
         protocol.prepare()
     # A GPU takes one training at a time.
@@ -193,6 +194,7 @@ def main() -> None:
     with nullcontext() if gpu else ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         for protocol in chosen:
             complete(protocol, pool)
+    print(f"{(time.perf_counter() - start) / 60:.0f} minutes\n")
     print("\n".join(line for protocol in chosen for line in protocol.table()))
     write_page(scale, [line for protocol in protocols.values() for line in protocol.table()])
 

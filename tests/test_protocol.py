@@ -1,7 +1,8 @@
-"""The accuracy protocol of `benchmarks/operators.py`: equal parameters, resuming, verdicts, small runs of it."""
+"""The accuracy protocol of `benchmarks/operators.py`: equal parameters, resuming, verdicts, small runs."""
 
 import csv
 import dataclasses
+import doctest
 import math
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import operators  # noqa: E402
-from protocol import models, records, scores, trial, verdicts, views  # noqa: E402
+from protocol import matching, mesh_grid, models, records, scores, trial, verdicts, views  # noqa: E402
 from protocol.grid_fno import GridFNO, Packing  # noqa: E402
 from protocol.matching import TOLERANCE, count_parameters, match  # noqa: E402
 from protocol.mesh_grid import Box, grid_to_nodes, nodes_to_grid  # noqa: E402
@@ -158,7 +159,9 @@ def fourier(width):
 
 
 def test_matching_solves_for_the_widths():
-    perceptron = lambda width: nn.Sequential(nn.Linear(3, 7 * width), nn.Linear(7 * width, 7 * width))
+    def perceptron(width):
+        return nn.Sequential(nn.Linear(3, 7 * width), nn.Linear(7 * width, 7 * width))
+
     widths = match({"fno": fourier, "mlp": perceptron}, 16)
     sizes = [count_parameters(fourier(widths["fno"])), count_parameters(perceptron(widths["mlp"]))]
     assert max(sizes) <= 1.05 * min(sizes)
@@ -180,7 +183,9 @@ def test_complex_weights_count_twice_and_frozen_ones_not():
 
 
 def test_sizes_that_cannot_agree_are_refused():
-    coarse = lambda width: nn.Linear(10 ** (width // 4 + 1), 100)
+    def coarse(width):
+        return nn.Linear(10 ** (width // 4 + 1), 100)
+
     with pytest.raises(ValueError, match="same number of parameters within 5 %"):
         match({"fno": fourier, "coarse": coarse}, 8)
 
@@ -223,10 +228,9 @@ def test_interpolation_to_the_grid_is_exact_for_linear_fields_and_empty_outside(
     mesh = dataset.mesh(0)
     box = Box.around([mesh.points], 33)
     matrix = nodes_to_grid(mesh, box)
-    linear = lambda points: 1 + points @ [2.0, -3.0]
     inside = np.diff(matrix.indptr) > 0
-    grid = matrix @ linear(mesh.points)
-    assert np.abs(grid[inside] - linear(box.points)[inside]).max() < 1e-12
+    grid = matrix @ (1 + mesh.points @ [2.0, -3.0])
+    assert np.abs(grid - 1 - box.points @ [2.0, -3.0])[inside].max() < 1e-12
     assert not grid[~inside].any()
     # The share of the points that are inside is that of the area.
     area = np.prod(np.subtract(box.high, box.low))
@@ -236,7 +240,10 @@ def test_interpolation_to_the_grid_is_exact_for_linear_fields_and_empty_outside(
 def test_interpolation_to_the_nodes_is_exact_for_bilinear_fields():
     points = np.random.default_rng(0).uniform(-1, 2, (50, 2))
     box = Box((-1.0, -1.0), (2.0, 2.0), (9, 14))
-    field = lambda p: 1 + 2 * p[:, 0] - p[:, 1] + 3 * p[:, 0] * p[:, 1]
+
+    def field(p):
+        return 1 + 2 * p[:, 0] - p[:, 1] + 3 * p[:, 0] * p[:, 1]
+
     columns, weights = grid_to_nodes(points, box)
     assert np.allclose((field(box.points)[columns] * weights).sum(1), field(points), atol=1e-12)
     assert np.allclose(weights.sum(1), 1)
@@ -247,7 +254,10 @@ def test_interpolation_to_the_nodes_is_exact_for_bilinear_fields():
 def test_both_ways_converge_at_second_order(tmp_path):
     mesh = meshes(tmp_path, 1).mesh(0)
     fine = mesh.refined().refined()
-    field = lambda p: np.sin(3 * p[:, 0] + 2 * p[:, 1])
+
+    def field(p):
+        return np.sin(3 * p[:, 0] + 2 * p[:, 1])
+
     errors = []
     for cells in (17, 33, 65):
         box = Box.around([mesh.points], cells)
@@ -271,8 +281,8 @@ def test_loss_of_packed_samples_is_the_weighted_error_at_the_nodes(tmp_path):
     for i, (coords, _, y, weights) in enumerate(dataset):
         assert not predictions[i, :, len(coords) :].any()
         values = predictions[i, :, : len(coords)] / weights.sqrt()
-        square = lambda u: float((weights * u.square()).sum())
-        errors.append(math.sqrt(square(values[0] - y[:, 0]) / square(y[:, 0])))
+        error, size = ((weights * u.square()).sum() for u in (values[0] - y[:, 0], y[:, 0]))
+        errors.append(math.sqrt(error / size))
     assert loss == pytest.approx(np.mean(errors), rel=1e-5)
     assert float(scores.relative(predictions, targets).mean()) == pytest.approx(loss, rel=1e-6)
 
@@ -286,6 +296,13 @@ def test_fno_on_a_grid_overfits_a_mesh(tmp_path):
     config = opflow.TrainConfig(epochs=150, learning_rate=1e-2, loss="l2", batch_size=1)
     history = opflow.fit(model, packing.pack(dataset), config=config).history
     assert history[-1]["train_loss"] < 0.05
+
+
+@pytest.mark.parametrize(
+    "module", [matching, mesh_grid, models, records, scores, verdicts], ids=lambda m: m.__name__
+)
+def test_examples_of_docstrings(module):
+    assert doctest.testmod(module).failed == 0
 
 
 # Scores.

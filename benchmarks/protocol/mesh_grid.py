@@ -68,7 +68,7 @@ def nodes_to_grid(mesh: TriangleMesh, box: Box) -> csr_array:
 
 
 def grid_to_nodes(coords: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray]:
-    """Return the four grid points round each of `coords` `(n, 2)` and their bilinear weights, `(n, 4)` each."""
+    """Return the four grid points round `coords` `(n, 2)` and their bilinear weights, `(n, 4)` each."""
     low, high, sizes = (np.asarray(v) for v in (box.low, box.high, box.sizes))
     place = np.clip((coords - low) / (high - low), 0, 1) * (sizes - 1)
     cell = np.minimum(place.astype(int), sizes - 2)

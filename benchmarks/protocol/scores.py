@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import pde_data
 from opflow import rollout
+from opflow.training.batches import read
 from protocol.views import View
 
 _BATCH = 32
@@ -31,12 +31,13 @@ def scores(model: nn.Module, view: View) -> dict[str, float]:
 
 def _mean(model: nn.Module, view: View, part: str, turned: bool = False) -> float:
     data: Any = view.parts[part]
-    if isinstance(data, pde_data.MeshDataset):
-        errors = [_at_nodes(model, batch) for batch in data.loader(_BATCH)]
-    else:
-        read = data.gather if hasattr(data, "gather") else lambda i: data[torch.as_tensor(i)]
-        numbers = torch.arange(len(data)).split(_BATCH)
-        errors = [_in_fields(model, view, *read(i.tolist()), turned) for i in numbers]
+    errors = []
+    for numbers in torch.arange(len(data)).split(_BATCH):
+        batch = read(data, numbers.numpy())
+        if len(batch) == 4:
+            errors.append(_at_nodes(model, *batch))
+        else:
+            errors.append(_in_fields(model, view, *batch, turned))
     return float(torch.cat(errors).mean())
 
 
@@ -57,11 +58,12 @@ def _in_fields(model: nn.Module, view: View, x: Tensor, y: Tensor, turned: bool)
     return relative(prediction.transpose(1, 2), truth.transpose(1, 2))
 
 
-def _at_nodes(model: nn.Module, batch: Any) -> Tensor:
-    coords, x, y, weights = (part.to(next(model.parameters()).device) for part in batch)
-    root = weights.sqrt()[..., None]
-    prediction = model(x, coords, weights=weights)
-    return relative((prediction * root).mT, (y * root).mT)
+def _at_nodes(model: nn.Module, x: Tensor, y: Tensor, coords: Tensor, weights: Tensor) -> Tensor:
+    device = next(model.parameters()).device
+    x, y, coords, weights = (part.to(device) for part in (x, y, coords, weights))
+    root = weights.sqrt()[:, None]
+    prediction = model(x.mT, coords, weights=weights).mT
+    return relative(prediction * root, y * root)
 
 
 def relative(prediction: Tensor, truth: Tensor) -> Tensor:

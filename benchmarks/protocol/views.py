@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -71,22 +70,27 @@ def fields(task: Task, setup: Setup, path: Path) -> View:
 
 
 def points(task: Task, setup: Setup, path: Path) -> View:
-    """Values at the nodes of meshes."""
-    parts = {p: pde_data.MeshDataset(path, split=p, fractions=setup.fractions) for p in PARTS}
+    """Values at the nodes of meshes, kept in memory."""
+    parts = _mesh_parts(setup, path)
     train = parts["train"]
-    box = Box.around(_clouds(pde_data.MeshDataset(path)), setup.cells)
-    return View(task, setup, parts, train.in_channels, train.out_channels, box=box)
-
-
-def _clouds(dataset: pde_data.MeshDataset) -> list[np.ndarray]:
-    return [dataset.meshes.points(i) for i in dataset.samples.tolist()]
+    held: dict[str, Any] = {part: list(dataset) for part, dataset in parts.items()}
+    return View(task, setup, held, train.in_channels, train.out_channels, box=_box(setup, path))
 
 
 def meshes_on_grid(task: Task, setup: Setup, path: Path) -> View:
     """The same meshes through a regular grid."""
-    nodes = points(task, setup, path)
-    assert nodes.box is not None
+    parts = _mesh_parts(setup, path)
+    train = parts["train"]
     largest = int(pde_data.MeshDataset(path).node_counts.max())
-    packing = Packing.fit(nodes.parts["train"], nodes.box, largest)
-    parts = {part: packing.pack(dataset) for part, dataset in nodes.parts.items()}
-    return View(task, setup, parts, nodes.in_channels, nodes.out_channels, packing=packing)
+    packing = Packing.fit(train, _box(setup, path), largest)
+    packed: dict[str, Any] = {part: packing.pack(dataset) for part, dataset in parts.items()}
+    return View(task, setup, packed, train.in_channels, train.out_channels, packing=packing)
+
+
+def _mesh_parts(setup: Setup, path: Path) -> dict[str, pde_data.MeshDataset]:
+    return {part: pde_data.MeshDataset(path, split=part, fractions=setup.fractions) for part in PARTS}
+
+
+def _box(setup: Setup, path: Path) -> Box:
+    every = pde_data.MeshDataset(path)
+    return Box.around([every.meshes.points(i) for i in every.samples.tolist()], setup.cells)
