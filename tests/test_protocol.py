@@ -44,7 +44,7 @@ def small(task: Task, **changes) -> Task:
         fractions=(0.5, 0.25, 0.25),
         options=SMALL[task.equation],
         n_modes=(7, 7),
-        width=8,
+        width=16,
         cells=16,
         budget=0.2,
         pilot=0.1,
@@ -106,8 +106,8 @@ def test_results_of_other_machines_versions_and_budgets_do_not_count(tmp_path):
 def test_best_learning_rate_is_that_of_the_least_validation_error(tmp_path):
     task = small(TASKS["kolmogorov"])
     protocol = protocol_of(task, tmp_path)
-    protocol.widths = {"FNO": 8}
-    row = {"scale": "default", "task": "kolmogorov", "stage": "pilot", "model": "FNO", "width": 8}
+    protocol.widths = {"FNO": 16}
+    row = {"scale": "default", "task": "kolmogorov", "stage": "pilot", "model": "FNO", "width": 16}
     row |= {"budget": task.small.pilot, "metric": "valid"}
     values = {1e-3: 0.5, 3e-3: 0.25, 1e-2: math.inf}
     protocol.records.append([row | {"learning_rate": r, "value": v} for r, v in values.items()])
