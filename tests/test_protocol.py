@@ -197,7 +197,7 @@ def test_default_models_have_equal_parameters(name, tmp_path):
     if len(known) < 2:
         pytest.skip(f"{name} needs {' and '.join(task.small.models)}, and there is only {' '.join(known)}")
     tiny = dataclasses.replace(
-        task.small, samples=3, fractions=(0.34, 0.33, 0.33), options=SMALL[task.equation], models=known
+        task.small, samples=8, fractions=(0.5, 0.25, 0.25), options=SMALL[task.equation], models=known
     )
     frames = {"window": 2, "steps": 2} if task.window == 10 else {}
     path = views.data_file(task, tiny, "default", tmp_path, processes=1)
