@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pde_data.storage import DatasetError
+from pde_data.storage import NO_COORDINATE, DatasetError
 from pde_data.vetting import vet
 
 # A file of 266 kB can declare 4 GiB, and one of a few kB 40 PB; reading such a variable ends in MemoryError.
@@ -134,7 +134,7 @@ def _check_dataset(dataset: Any, path: Path) -> None:
         return
     if dataset.shape is None or dataset.dtype.hasobject:
         return
-    stored = dataset.id.get_storage_size()
+    stored = dataset.id.get_storage_size() or _behind_dimension(dataset, path)
     if dataset.nbytes > SMALL and dataset.nbytes > MAX_RATIO * stored:
         raise DatasetError(
             f"{where} declares {dataset.nbytes:,} bytes but only {stored:,} are stored; "
@@ -156,6 +156,15 @@ def _check_dataset(dataset: Any, path: Path) -> None:
                     f"{where} is compressed with filter {code} ({label.decode()!r}), which this HDF5 library "
                     "lacks; pip install hdf5plugin"
                 )
+
+
+def _behind_dimension(dataset: Any, path: Path) -> int:
+    """Bytes that a netCDF dimension without coordinates can count: it has none, the variables along it do."""
+    import h5py
+
+    if dataset.is_scale and h5py.h5ds.get_scale_name(dataset.id).startswith(NO_COORDINATE.encode()):
+        return path.stat().st_size
+    return 0
 
 
 def _filter_available(code: int) -> bool:

@@ -87,6 +87,11 @@ def declared_and_never_written(file, folder):
     file.create_dataset("huge", (2**20, 2**20), "f4")
 
 
+def declared_as_dimension(file, folder):
+    scale = file.create_dataset("node", (2**40,), ">f4")
+    scale.make_scale(f"This is a netCDF dimension but not a netCDF variable. {2**40:10d}")
+
+
 def missing_external(file, folder):
     file["other"] = h5py.ExternalLink("absent.h5", "/u")
 
@@ -122,6 +127,7 @@ def packed(file, folder):
         (virtual_outside, "'../../outside.h5', outside of"),
         (missing_external, "'other' is an external link to 'absent.h5'"),
         (declared_and_never_written, "declares 4,398,046,511,104 bytes but only 0 are stored"),
+        (declared_as_dimension, r"declares 4,398,046,511,104 bytes but only [\d,]+ are stored"),
         (ragged_field, "'ragged' has type object, expected real numbers"),
         (null_dataspace, r"'nothing' is empty \(a null dataspace\)"),
         (declared_huge, "declares 4,398,046,511,104 bytes but only 0 are stored"),
@@ -140,6 +146,17 @@ def test_broken_and_hostile_files(good, damage, words):
     for reader in (pde_data.open, pde_data.FieldDataset):
         with pytest.raises(DatasetError, match=f"good.h5.*{words}"):
             reader(path)
+
+
+def test_long_dimensions_without_coordinates_are_read(good):
+    """They have no bytes of their own, as in a file with many meshes; the variables along them do."""
+    path, values = good
+    with h5py.File(path, "r+") as file:
+        scale = file.create_dataset("node", (400_000,), ">f4")
+        scale.make_scale("This is a netCDF dimension but not a netCDF variable.     400000")
+        weights = file.create_dataset("weights", data=np.ones(400_000))
+        weights.dims[0].attach_scale(scale)
+    assert np.array_equal(pde_data.open(path)["u"], values)
 
 
 @pytest.mark.parametrize("packed", [False, True])
