@@ -4,11 +4,13 @@ Argument: bytes of address space beyond what the imports take. Run by `tests.fuz
 """
 
 import contextlib
+import faulthandler
 import hashlib
 import io
 import json
 import os
 import resource
+import signal
 import sys
 import traceback
 import warnings
@@ -63,6 +65,7 @@ def main():
     import torch  # noqa: F401
     import zarr  # noqa: F401
 
+    faulthandler.register(signal.SIGUSR1)  # says on standard error where it hangs
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     for path in sys.argv[2:]:

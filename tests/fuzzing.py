@@ -6,8 +6,11 @@ import json
 import os
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -193,8 +196,9 @@ class Worker:
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             if not selector.select(SECONDS if self.used else 10 * SECONDS):
+                where = self._stack()
                 self._stop()
-                return {"kind": "hangs", "words": f"no answer in {SECONDS} s"}
+                return {"kind": "hangs", "words": f"no answer in {SECONDS} s\n{where}"}
         line = self.process.stdout.readline()
         self.used = True
         if not line:
@@ -206,21 +210,30 @@ class Worker:
     def _start(self) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(Path(__file__).with_name("fuzz_worker.py")), str(MEMORY)]
+        self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [*command, *map(str, self.warm)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.errors,
             text=True,
             env=environment,
         )
         self.used = False
+
+    def _stack(self) -> str:
+        """Where the process is."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)
+        time.sleep(1.0)
+        return os.pread(self.errors.fileno(), 10_000, 0).decode(errors="replace")
 
     def _stop(self) -> None:
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
             self.process = None
+            self.errors.close()
 
 
 @dataclass
