@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from opflow.kernels.conv3x3 import conv3x3
+
 _CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 
 
@@ -51,6 +53,8 @@ class Convolution(nn.Module):
         margin = self.weight.shape[-1] // 2
         if self.circular and margin:
             x, margin = pad_periodically(x, margin, margin), 0
+        if self.weight.shape[2:] == (3, 3) and self.stride == self.groups == 1:
+            return conv3x3(x, self.weight, self.bias, margin)
         convolve = _CONVOLVE[x.ndim - 3]
         return convolve(x, self.weight, self.bias, self.stride, margin, 1, self.groups)
 
@@ -92,7 +96,7 @@ def cut(x: Tensor, grid: Sequence[int]) -> Tensor:
     for axis, n in enumerate(grid, start=2):
         if torch.compiler.is_exporting():  # of a view, the tracer asks whether it has gaps, and keeps to that
             x = x.index_select(axis, torch.arange(n, device=x.device))
-        else:
+        elif x.shape[axis] != n:
             x = x.narrow(axis, 0, n)
     return x
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from opflow.nn.convolution import Convolution, channels_last
-from opflow.nn.residual import Grow, ResidualBlock, SelfAttention, group_norm
+from opflow.nn.residual import GroupNorm, Grow, ResidualBlock, SelfAttention
 
 
 class UNet(nn.Module):
@@ -108,7 +108,7 @@ class UNet(nn.Module):
             self.up.append(stages)
             if level:
                 self.grow.append(Grow(width, n_dim, circular))
-        self.norm = group_norm(width)
+        self.norm = GroupNorm(width)
         self.last = Convolution(width, out_channels, n_dim, circular=circular)
         # Scales and shifts of all blocks, in the order of their use, come from one matrix product.
         self.embedding_channels = embedding_channels
@@ -134,16 +134,17 @@ class UNet(nn.Module):
                 x = _apply(stage, torch.cat([x, left.pop()], 1), conditions)
             if level < len(self.grow):
                 x = self.grow[level](x, left[-1].shape[2:])
-        return self.last(silu(self.norm(x)))
+        return self.last(self.norm(x))
 
     def _conditions(self, embedding: Tensor | None) -> Iterator[Tensor | None]:
         if embedding is None and self.condition is None:
             return repeat(None)
-        if embedding is None or self.condition is None:
-            got = "none" if embedding is None else f"one of shape {tuple(embedding.shape)}"
+        wanted, got = self.embedding_channels, None if embedding is None else tuple(embedding.shape)
+        if embedding is None or self.condition is None or embedding.shape[1:] != (wanted,):
             raise ValueError(
-                f"this U-Net was built for embedding_channels={self.embedding_channels}: it "
-                f"{'takes no embedding' if embedding is not None else 'needs an embedding'}, got {got}"
+                f"this U-Net was built for embedding_channels={wanted}: it "
+                f"{'needs an' if wanted else 'takes no'} embedding, "
+                f"got {'none' if got is None else f'one of shape {got}'}"
             )
         return iter(self.condition(silu(embedding)).split(self._sizes, 1))
 

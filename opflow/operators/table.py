@@ -4,17 +4,25 @@ from opflow.operators.base import Operator
 from opflow.operators.convnext_unet import ConvNeXtUNet
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
+from opflow.operators.gfno import GFNO
+from opflow.operators.local_sfno import LocalSFNO
+from opflow.operators.localno import LocalNO
 from opflow.operators.mino import MINO
 from opflow.operators.patch_transformer import PatchTransformer
 from opflow.operators.points import PointOperator
+from opflow.operators.symmetrize import Symmetrize
 from opflow.operators.unet import UNet
 
 OPERATORS: dict[str, type[Operator] | type[PointOperator]] = {
-    "ConvNeXtUNet": ConvNeXtUNet,
     "FNO": FNO,
+    "ConvNeXtUNet": ConvNeXtUNet,
+    "GFNO": GFNO,
+    "LocalNO": LocalNO,
+    "LocalSFNO": LocalSFNO,
     "MINO": MINO,
     "NeuralopModel": NeuralopModel,
     "PatchTransformer": PatchTransformer,
+    "Symmetrize": Symmetrize,
     "UNet": UNet,
 }
 

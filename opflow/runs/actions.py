@@ -1,4 +1,4 @@
-"""What can be done with runs: train, evaluate, export, compare."""
+"""What can be done with runs: train, evaluate, export, certify, compare."""
 
 import io
 import json
@@ -16,8 +16,11 @@ from opflow.runs.evaluation import Evaluation, evaluate
 from opflow.save import read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
+    from opflow.certification import Certificate
     from opflow.training import FitResult
     from pde_data import FieldDataset, MeshDataset
+
+CERTIFICATE_FILE = "certificate.json"
 
 
 def train(config: RunConfig, folder: str | Path, *, resume: bool = False) -> "FitResult":
@@ -189,6 +192,29 @@ def export(folder: str | Path, to: Literal["onnx", "pt2"]) -> Path:
     except ImportError as error:
         raise ValueError(str(error)) from error
     return path
+
+
+def certify(folder: str | Path, **arguments: Any) -> "Certificate":
+    """Certify the model of a run, or of any folder that `opflow.load` reads.
+
+    The certificate is written there as `certificate.json`.
+
+    Args:
+        folder: the run.
+        arguments: those of `opflow.certify`.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        ValueError: an argument does not fit the model.
+    """
+    from opflow import load
+    from opflow.certification import certify
+
+    certificate = certify(load(folder), **arguments)
+    certificate.write(Path(folder) / CERTIFICATE_FILE)
+    return certificate
 
 
 def compare(first: str | Path, second: str | Path) -> list[tuple[str, str, str]]:

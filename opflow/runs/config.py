@@ -186,6 +186,21 @@ RUNS: dict[str, tuple[str, RunConfig]] = {
             ),
         ),
     ),
+    "localno-kolmogorov": (
+        "LocalNO that steps the vorticity of turbulent Kolmogorov flow on a box of side 2 pi",
+        RunConfig(
+            model="LocalNO",
+            options={
+                "n_modes": [16, 16],
+                "hidden_channels": 32,
+                "n_layers": 4,
+                "domain_length": 6.283185307179586,
+            },
+            train=TrainConfig(
+                epochs=50, batch_size=16, learning_rate=2e-3, predict="increment", rollout_steps=10
+            ),
+        ),
+    ),
     "mino-darcy": (
         "MINO from permeability and source of Darcy flow on polygons to its pressure",
         RunConfig(
