@@ -8,8 +8,8 @@ the script stops. A step is forward, mean square, backward, without the optimise
 sides. The sizes are those of the latent U-Net of MINO-U and of small velocity networks: 64 channels,
 multipliers (1, 2, 2, 2), one block per level, attention with four heads at 16x16 and in the middle.
 
-For scale, the time of the convolutions alone is printed: forward and backward, by torch's own routines (oneDNN),
-in their best memory layout. Ours take fewer multiplications, so that a whole step can take less.
+For scale, the time of the convolutions alone is printed: forward and backward, by torch's own routines, in
+their best memory layout. Ours take fewer multiplications, so that a whole step can take less.
 """
 
 import argparse
