@@ -13,6 +13,7 @@ from opflow.nn.differential import DifferentialConv
 from opflow.nn.filter_bases import filter_basis
 from opflow.nn.local_block import LocalBlock, per_layer
 from opflow.nn.local_integral import IntegralConv
+from opflow.nn.local_sum import LocalSum
 from opflow.nn.spectral import SpectralConv
 from opflow.operators.base import Operator
 
@@ -20,12 +21,11 @@ from opflow.operators.base import Operator
 class LocalNO(Operator):
     r"""Local neural operator: Fourier layers with differential and local integral kernels added.
 
-    .. math:: u' = \sigma(M\,\sigma(K u + D u + I u + S u) + g \odot u)
+    .. math:: u' = \sigma(M\,\sigma(K u + L (D + I) u + S u) + g \odot u)
 
     The spectral convolution K sees the whole domain through few modes; the differential operator D and the
     integral I over a disc see everything, through little of the domain. Both have physical units, so that
-    one set of weights is one operator on every grid. Kernels act channel by channel, a matrix mixes channels
-    behind each.
+    one set of weights is one operator on every grid. D and I act channel by channel, and a matrix L mixes.
 
     Args:
         n_modes: modes kept per space axis, negative and positive together; its length is the number of
@@ -113,15 +113,15 @@ class LocalNO(Operator):
 
         basis = filter_basis(disco_basis, disco_kernel_shape) if any(disco) else None
 
-        def branches(layer: int) -> list[nn.Module]:
-            found = []
+        def local(layer: int) -> nn.Module | None:
+            found: list[nn.Module] = []
             if diff[layer]:
                 size = fin_diff_kernel_size
                 options = dict(box, n_dim=n_dim, kernel_size=size, length_scale=length_scale, groups=width)
                 found.append(DifferentialConv(width, width, **options))
             if disco[layer]:
                 found.append(IntegralConv(width, width, basis, radius=radius, groups=width, **box))
-            return found
+            return LocalSum(*found) if len(found) == 2 else found[0] if found else None
 
         activation = ACTIVATIONS["gelu"]
         embedded = in_channels
@@ -132,7 +132,7 @@ class LocalNO(Operator):
             LocalBlock(
                 width,
                 spectral=SpectralConv(width, width, n_modes) if spectral[layer] else None,
-                branches=branches(layer),
+                local=local(layer),
                 last=layer == n_layers - 1,
             )
             for layer in range(n_layers)
