@@ -100,28 +100,46 @@ class LocalNO(Operator):
         self.n_modes = n_modes
         self.positional_embedding = positional_embedding
         self.periodic = periodic_axes(periodic, n_dim)
-        box = {"domain_length": per_axis("domain_length", domain_length, n_dim), "periodic": self.periodic}
+        lengths = per_axis("domain_length", domain_length, n_dim)
         spectral = per_layer("spectral_layers", spectral_layers, n_layers)
         diff = per_layer("diff_layers", diff_layers, n_layers)
         disco = per_layer("disco_layers", n_dim == 2 if disco_layers is None else disco_layers, n_layers)
         if any(disco) and n_dim != 2:
             raise ValueError(f"disco_layers are for two dimensions, and n_modes={n_modes} has {n_dim}")
-        shortest = [2 * length / m for length, m in zip(box["domain_length"], n_modes)]
+        shortest = [2 * length / m for length, m in zip(lengths, n_modes)]
         radius = max(shortest) / 2 if radius_cutoff is None else radius_cutoff
         # Waves that K keeps then have derivatives of size one.
         length_scale = [wave / (2 * math.pi) for wave in shortest]
 
-        basis = filter_basis(disco_basis, disco_kernel_shape) if any(disco) else None
+        basis = filter_basis(disco_basis, disco_kernel_shape)
+
+        def differential() -> DifferentialConv:
+            return DifferentialConv(
+                width,
+                width,
+                n_dim=n_dim,
+                kernel_size=fin_diff_kernel_size,
+                domain_length=lengths,
+                periodic=self.periodic,
+                length_scale=length_scale,
+                groups=width,
+            )
+
+        def integral() -> IntegralConv:
+            return IntegralConv(
+                width,
+                width,
+                basis,
+                radius=radius,
+                domain_length=lengths,
+                periodic=self.periodic,
+                groups=width,
+            )
 
         def local(layer: int) -> nn.Module | None:
-            found: list[nn.Module] = []
-            if diff[layer]:
-                size = fin_diff_kernel_size
-                options = dict(box, n_dim=n_dim, kernel_size=size, length_scale=length_scale, groups=width)
-                found.append(DifferentialConv(width, width, **options))
-            if disco[layer]:
-                found.append(IntegralConv(width, width, basis, radius=radius, groups=width, **box))
-            return LocalSum(*found) if len(found) == 2 else found[0] if found else None
+            if diff[layer] and disco[layer]:
+                return LocalSum(differential(), integral())
+            return differential() if diff[layer] else integral() if disco[layer] else None
 
         activation = ACTIVATIONS["gelu"]
         embedded = in_channels
