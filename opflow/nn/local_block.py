@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from opflow.kernels.dft import Slot
 from opflow.kernels.fno_layer import fno_layer
 from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP, SoftGate
 from opflow.nn.hooks import has_hooks
@@ -53,24 +54,28 @@ class LocalBlock(nn.Module):
         grid = tuple(u.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
         local = None if self.local is None or self.mix is None else self.mix(self.local(u))
-        fusible = isinstance(self.conv, SpectralConv) and out_grid == grid
-        if fusible and not has_hooks(self.conv, self.skip, self.gate, *self.mlp.modules()):
-            slots = self.conv.slots_on(grid, grid)
-            if self.conv.uses_products(slots):
-                return self._forward_fused(u, local, slots)
+        conv = self.conv
+        if isinstance(conv, SpectralConv) and out_grid == grid:
+            slots = conv.slots_on(grid, grid)
+            passed_by = (conv, self.skip, self.gate, *self.mlp.modules())
+            if conv.uses_products(slots) and not has_hooks(*passed_by):
+                return self._forward_fused(conv, u, local, slots)
         z = self.skip(u) if local is None else self.skip(u) + local
         z = fourier_resample(z, out_grid)
-        if self.conv is not None:
-            z = z + self.conv(u, out_grid)
+        if conv is not None:
+            z = z + conv(u, out_grid)
         z = self.mlp(z if self.last else gelu(z)) + fourier_resample(self.gate(u), out_grid)
         return z if self.last else gelu(z)
 
-    def _forward_fused(self, u: Tensor, local: Tensor | None, slots) -> Tensor:
+    def _forward_fused(
+        self, conv: SpectralConv, u: Tensor, local: Tensor | None, slots: Sequence[Slot]
+    ) -> Tensor:
         first, second = self.mlp.first, self.mlp.second
+        assert conv.bias is not None and first.bias is not None and second.bias is not None
         u = fno_layer(
             u.movedim(1, -1),
-            self.conv.weights(slots),
-            self.conv.bias,
+            conv.weights(slots),
+            conv.bias,
             self.skip.weight,
             first.weight,
             first.bias,

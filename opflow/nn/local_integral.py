@@ -236,7 +236,7 @@ class GridSupport:
         for axis, (n, reach) in enumerate(zip(self.padded_grid(grid), self.reach(grid)), start=1):
             place = torch.arange(-reach, reach + 1, device=weight.device).remainder(n)
             wrapped = (place == torch.arange(n, device=weight.device)[:, None]).to(values.dtype)
-            values = torch.tensordot(values, wrapped, ([axis], [1])).movedim(-1, axis)
+            values = (values.movedim(axis, -1) @ wrapped.T).movedim(-1, axis)
         modes = torch.fft.rfft2(values)
         parts = torch.view_as_real(modes).flatten(1)
         return torch.view_as_complex((weight @ parts).unflatten(-1, (*modes.shape[1:], 2)))

@@ -137,6 +137,7 @@ class PointIntegralConv(nn.Module):
         self._check(x, support)
         weight = self.weight.unflatten(0, (self.groups, -1))  # (group, first, second, function)
         if self.transposed:
+            assert support.query_weights is not None  # as checked
             x = (x * support.query_weights[:, None]).movedim(0, 1).unflatten(2, (self.groups, -1))
             x = torch.einsum("mbgo,goil->mlbgi", x, weight)
             y = _product(support.adjoint, support.matrix, x.flatten(0, 1).flatten(1))
