@@ -291,11 +291,13 @@ _PRODUCT, _COMPLEX_MATRIX = 16.0, 130.0
 
 def _samples(basis: FilterBasis, reach, cells, lengths, dtype: torch.dtype, device: torch.device) -> Tensor:
     axes, area = [], 1.0
+    # ONNX Runtime has no arctangent in double precision.
+    precise = dtype if torch.compiler.is_exporting() else torch.float64
     for r, count, length in zip(reach, cells, lengths):
         # An integer tensor first: exported graphs hold no real numbers that depend on the grid.
-        step = length / torch.full((), count, device=device).to(torch.float64)
-        offsets = torch.arange(-r, r + 1, device=device).to(torch.float64)[:, None]
-        within = (torch.arange(_SAMPLES, device=device).to(torch.float64) + 0.5) / _SAMPLES - 0.5
+        step = length / torch.full((), count, device=device).to(precise)
+        offsets = torch.arange(-r, r + 1, device=device).to(precise)[:, None]
+        within = (torch.arange(_SAMPLES, device=device).to(precise) + 0.5) / _SAMPLES - 0.5
         axes.append(((offsets + within) * step).flatten())
         area = area * step
     values = basis(*torch.meshgrid(*axes, indexing="ij"))

@@ -179,6 +179,7 @@ RUNS: dict[str, tuple[str, RunConfig]] = {
     "localno-kolmogorov": (
         "LocalNO that steps the vorticity of turbulent Kolmogorov flow on a box of side 2 pi",
         RunConfig(
+            model="LocalNO",
             options={
                 "n_modes": [16, 16],
                 "hidden_channels": 32,
