@@ -90,8 +90,9 @@ class GroupSpectralConv(nn.Module):
         families = torch.minimum(turned, count - 1 - turned).amin(1)
         sources = turned[..., None] * self.order + slots.quotients()
         upper = slice(self.halves[-1], None)
-        self.register_buffer("sources", sources.unflatten(0, box)[..., upper, :, :], persistent=False)
-        self.register_buffer("families", families.unflatten(0, box)[..., upper], persistent=False)
+        sources = sources.unflatten(0, box)[..., upper, :, :].contiguous()  # views cannot be exported
+        self.register_buffer("sources", sources, persistent=False)
+        self.register_buffer("families", families.unflatten(0, box)[..., upper].contiguous(), persistent=False)
         self.register_buffer("orbits", orbits, persistent=False)
 
     def forward(self, u: Tensor, out_grid: Sequence[int] | None = None) -> Tensor:
