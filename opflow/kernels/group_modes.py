@@ -9,7 +9,7 @@ to turn the spectra instead and fold the slots into the batch as much, in narrow
 `opflow.kernels.cpu.group_modes` writes out one matrix at a time, where it is used and in cache. Modes that turn
 into each other share :math:`\theta`: each such orbit is one item of work.
 
-`GroupProduct.matrices` and `opflow.kernels.modes.multiply_modes` define the operation.
+`GroupProduct.reference` defines the operation.
 """
 
 from dataclasses import dataclass
@@ -59,10 +59,14 @@ class GroupProduct:
     def __call__(self, x: Tensor, theta: Tensor) -> Tensor:
         """Multiply `(batch, 2, modes, order * in)`: `(batch, 2, modes, order * out)`; twice differentiable."""
         if not runs_compiled(x, theta):
-            return multiply_modes(x, self.matrices(theta))
+            return self.reference(x, theta)
         if torch.is_grad_enabled() and (x.requires_grad or theta.requires_grad):
             return _GroupProduct.apply(self, x, theta)  # pyright: ignore[reportReturnType]
         return self.forward(x, theta)
+
+    def reference(self, x: Tensor, theta: Tensor) -> Tensor:
+        """Multiply operation by operation."""
+        return multiply_modes(x, self.matrices(theta))
 
     def forward(self, x: Tensor, theta: Tensor) -> Tensor:
         """Multiply by the compiled kernel, without derivatives."""
@@ -96,5 +100,5 @@ class _GroupProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         product, inputs = ctx.product, ctx.saved_tensors
         if torch.is_grad_enabled() or not runs_compiled(grad, *inputs):
-            return None, *reference_gradients(product, inputs, ctx.needs_input_grad[1:], grad)
+            return None, *reference_gradients(product.reference, inputs, ctx.needs_input_grad[1:], grad)
         return None, *product.backward(grad, *inputs)
