@@ -58,7 +58,10 @@ def test_commutes_with_the_group_for_every_kind(group, norm, dtype, tolerance):
         model = of_kinds(kinds, kinds, group=group, norm=norm).to(dtype)
         # A whole model may lose a digit: to norms, and to slots that cancel in its output.
         assert broken(model, fields(n, kinds, dtype)) <= 5 * tolerance, (kinds, n)
-    for ins, outs in ((KINDS[2], KINDS[1]), (KINDS[0], KINDS[3])):  # untrained, little is left of the slots' sum
+    for ins, outs in (
+        (KINDS[2], KINDS[1]),
+        (KINDS[0], KINDS[3]),
+    ):  # untrained, little is left of the slots' sum
         model, x = of_kinds(ins, outs, group=group, norm=norm).to(dtype), fields(32, ins, dtype)
         assert broken(model, x) <= tolerance / min(1.0, cancelled(model, x)), (ins, outs)
 
@@ -71,7 +74,7 @@ def test_scalars_on_every_grid():
 
 
 def test_quarter_turns_alone_do_not_give_reflections():
-    """The network of p4 tells left from right, that of p4m does not; nor do the kinds stand for each other."""
+    """The network of p4 tells left from right; kinds do not stand for each other."""
     x = fields(16, ("scalar",), torch.float32)
     assert broken(small(group="p4"), x, "p4m") > 1e-3
     model = of_kinds(("pseudoscalar",), ("pseudoscalar",), group="p4m")
@@ -120,7 +123,7 @@ def test_space_and_time():
 
 
 def test_other_grids():
-    """A grid with unequal sides, one coarser than the modes, a single sample, and another grid for the output."""
+    """Unequal sides, fewer points than modes, a single sample, another grid for the output."""
     model = small((12, 12), norm="instance_norm", out_channels=2)
     for grid in ((9, 14), (15, 6), (8, 8), (5, 5)):
         assert model(torch.randn(1, 1, *grid)).shape == (1, 2, *grid)
@@ -143,7 +146,7 @@ def test_hooks_see_every_part():
         model, x, seen = small(norm=norm), torch.randn(1, 1, 8, 8), []
         expected = model(x)
         for part in (model.blocks[0].skip, model.blocks[1].mlp.first, model.projection.second):
-            part.register_forward_hook(lambda *_: seen.append(1))
+            part.register_forward_hook(lambda *_, seen=seen: seen.append(1))
         torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-5)
         assert len(seen) == 3
 
@@ -207,7 +210,7 @@ def test_gradients_of_the_fused_model_are_those_of_float64(norm):
         assert (a.grad - b.grad).norm() <= 1e-5 * b.grad.norm() + 1e-6, name
 
 
-@pytest.mark.parametrize("norm", [None, "instance_norm"])
+@pytest.mark.parametrize("norm", [None, pytest.param("instance_norm", marks=pytest.mark.slow)])
 def test_compiles_as_one_graph(norm):
     model = small((4, 4), n_layers=1, norm=norm).eval()
     x = torch.randn(2, 1, 8, 9)
@@ -220,9 +223,12 @@ def test_compiles_as_one_graph(norm):
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("options", [{}, {"norm": "instance_norm", "group": "p4m", "in_kinds": "pseudoscalar"}], ids=str)
+PUBLISHED = {"norm": "instance_norm", "group": "p4m", "in_kinds": "pseudoscalar"}
+
+
+@pytest.mark.parametrize("options", [{}, pytest.param(PUBLISHED, marks=pytest.mark.slow)], ids=str)
 def test_exports_for_every_grid(options, tmp_path):
-    model = small((8, 8), **options).eval()
+    model = small((8, 8), n_layers=1, **options).eval()
     model.normalizer.set([1.0], [2.0], [3.0], [4.0], increment=options == {})
     export.to_pt2(model, tmp_path / "m.pt2", torch.randn(1, 1, 12, 16))
     exported = export.load_pt2(tmp_path / "m.pt2")
@@ -232,6 +238,7 @@ def test_exports_for_every_grid(options, tmp_path):
             assert relative_l2(exported(x), model(x)).max() <= 1e-5
 
 
+@pytest.mark.slow
 def test_exports_with_time(tmp_path):
     model = small((6, 6, 4), n_layers=1).eval()
     export.to_pt2(model, tmp_path / "m.pt2", torch.randn(1, 1, 8, 9, 7))
@@ -246,7 +253,9 @@ def test_a_step_of_training_is_the_same_on_turned_data():
     grads = []
     for turn in GROUPS["p4m"]:
         model.zero_grad()
-        (model(turn_field(x, turn, ("scalar",))) - turn_field(y, turn, ("scalar",))).square().mean().backward()
+        (
+            model(turn_field(x, turn, ("scalar",))) - turn_field(y, turn, ("scalar",))
+        ).square().mean().backward()
         grads.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     for g in grads[1:]:
         assert (g - grads[0]).norm() <= 1e-5 * grads[0].norm()
@@ -260,7 +269,10 @@ def test_a_step_of_training_is_the_same_on_turned_data():
         ({"n_modes": (8, 12)}, r"n_modes=\(8, 12\): the two axes that turn into each other need the same"),
         ({"group": "p6"}, "group='p6' is not one of 'p4', 'p4m'"),
         ({"in_kinds": ["tensor"]}, "in_kinds: unknown kind 'tensor'; there are scalar, pseudoscalar, vector"),
-        ({"out_kinds": ["vector"]}, r"out_kinds=\('vector',\) make 2 channels, a vector counting 2, but there"),
+        (
+            {"out_kinds": ["vector"]},
+            r"out_kinds=\('vector',\) make 2 channels, a vector counting 2, but there",
+        ),
         ({"positional_embedding": "grid"}, "positional_embedding='grid' is not one of 'symmetric', None"),
         ({"norm": "batch_norm"}, "norm='batch_norm' is not one of 'instance_norm', None"),
         ({"hidden_channels": 0}, "hidden_channels must be at least 1, got 0"),
@@ -277,14 +289,18 @@ def test_options_that_do_not_exist_are_named(options, words):
 
 def test_inputs_that_do_not_fit_are_named():
     model = small()
-    with pytest.raises(ValueError, match=r"GFNO was built for in_channels=1, got a tensor of shape \(1, 2, 9, 9\)"):
+    with pytest.raises(
+        ValueError, match=r"GFNO was built for in_channels=1, got a tensor of shape \(1, 2, 9, 9\)"
+    ):
         model(torch.zeros(1, 2, 9, 9))
     with pytest.raises(ValueError, match="out_grid=12 needs one size per space axis, 2 of them"):
         model(torch.zeros(1, 1, 9, 9), out_grid=12)
     with pytest.raises(ValueError, match="the input is torch.float64 and the model torch.float32"):
         model(torch.zeros(1, 1, 9, 9).double())
     with pytest.raises(ValueError, match="the last input channels are the frame .* give them the same kinds"):
-        of_kinds(("scalar", "vector"), ("scalar",), group="p4").normalizer.set([0] * 3, [1] * 3, [0], [1], True)
+        of_kinds(("scalar", "vector"), ("scalar",), group="p4").normalizer.set(
+            [0] * 3, [1] * 3, [0], [1], True
+        )
 
 
 def test_it_is_among_the_public_names():

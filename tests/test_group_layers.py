@@ -1,4 +1,4 @@
-"""Layers over a point group: slow definitions, equivariance, derivatives, normalisation, published weights."""
+"""Layers over a point group: slow definitions, equivariance, derivatives, statistics, published weights."""
 
 import math
 
@@ -207,7 +207,9 @@ def test_compiled_normed_layer(name, width, grid, last):
 
 def test_normed_layer_is_twice_differentiable():
     inputs, options = inputs_of_normed_layer("p4", 1, (4, 5), torch.float64, modes=3)
-    assert torch.autograd.gradcheck(lambda *t: normed_layer(*t, **options, last=False), inputs, nondet_tol=1e-10)
+    assert torch.autograd.gradcheck(
+        lambda *t: normed_layer(*t, **options, last=False), inputs, nondet_tol=1e-10
+    )
     inputs32, options = inputs_of_normed_layer("p4", 2, (8, 8))
     y = normed_layer(*inputs32, **options, last=False)
     (g,) = torch.autograd.grad(y.square().sum(), inputs32[:1], create_graph=True)

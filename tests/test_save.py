@@ -30,6 +30,7 @@ KINDS = {
     "FNO with every other layout": dict(
         n_modes=[3, 5], hidden_channels=4, max_n_modes=[5, 7], domain_padding=[0.25, 0.0], separable=True
     ),
+    "GFNO": dict(n_modes=(4, 4), hidden_channels=3, n_layers=2, group="p4m", norm="instance_norm"),
     "neuralop:UNO": UNO,
     "neuralop:FNO": dict(n_modes=(4, 4), hidden_channels=4, factorization="cp", rank=0.5),
 }

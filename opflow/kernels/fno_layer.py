@@ -48,8 +48,8 @@ def fno_layer_reference(
     """Evaluate the layer operation by operation.
 
     Shapes:
-        u `(batch, *space, c)`, weight `(modes, c, 2, c)` or what `product` takes, skip `(c, c)`, w1 `(h, c)`, b1 `(h,)`,
-        w2 `(c, h)`, bias, b2 and gate `(c,)`; returns `(batch, *space, c)`.
+        u `(batch, *space, c)`, weight `(modes, c, 2, c)` or what `product` takes, skip `(c, c)`, w1 `(h, c)`,
+        b1 `(h,)`, w2 `(c, h)`, bias, b2 and gate `(c,)`; returns `(batch, *space, c)`.
     """
     y = product(dft.analyse(u, slots), weight)
     y[:, 0, dft.zero_mode(slots)] += bias  # a constant is the coefficient of mode zero

@@ -41,8 +41,8 @@ class GroupBlock(nn.Module):
 
     .. math:: z = \sigma(K u + S u), \qquad u' = \sigma(M z + \gamma \odot u)
 
-    K is the spectral convolution, S a pointwise map, M a pointwise MLP of half the width and :math:`\gamma` one
-    number per channel; :math:`\sigma` is the GELU, left out in the last layer.
+    K is the spectral convolution, S a pointwise map, M a pointwise MLP of half the width and :math:`\gamma`
+    one number per channel; :math:`\sigma` is the GELU, left out in the last layer.
 
     Args:
         channels: channels of the features, each with a slot per element.
@@ -72,7 +72,11 @@ class GroupBlock(nn.Module):
         grid = tuple(u.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
         slots = self.conv.slots_on(grid, out_grid)
-        if grid == out_grid and uses_products(slots) and not has_hooks(*self.children(), *self.mlp.children()):
+        if (
+            grid == out_grid
+            and uses_products(slots)
+            and not has_hooks(*self.children(), *self.mlp.children())
+        ):
             return self._forward_fused(u, slots)
         z = self.conv(u, out_grid) + fourier_resample(self.skip(u), out_grid)
         z = self.mlp(z if self.last else gelu(z))
@@ -81,9 +85,15 @@ class GroupBlock(nn.Module):
         return z if self.last else gelu(z)
 
     def _forward_fused(self, u: Tensor, slots: Sequence[Slot]) -> Tensor:
-        """Run as the plain layer of `order * channels` channels that this is with its matrices written out."""
+        """Run as the plain layer of `order * channels` channels that this is, its matrices written out."""
         conv = self.conv
-        weights = (conv.theta(), conv.vector(), self.skip.matrix(), *self.mlp.first.plain(), *self.mlp.second.plain())
+        weights = (
+            conv.theta(),
+            conv.vector(),
+            self.skip.matrix(),
+            *self.mlp.first.plain(),
+            *self.mlp.second.plain(),
+        )
         gate = self.gate.repeat(conv.order)
         product = conv.product(slots)
         u = fno_layer(u.movedim(1, -1), *weights, gate, slots=slots, last=self.last, product=product)
@@ -108,7 +118,8 @@ class PublishedGroupBlock(nn.Module):
     Shapes:
         `(batch, order * channels, *space)` to `(batch, order * channels, *out_grid)`.
 
-    Source: Helwig et al., Group Equivariant Fourier Neural Operators for Partial Differential Equations, 2023.
+    Source: Helwig et al., Group Equivariant Fourier Neural Operators for Partial Differential Equations,
+        2023.
     """
 
     def __init__(
@@ -128,8 +139,15 @@ class PublishedGroupBlock(nn.Module):
         out_grid = grid if out_grid is None else tuple(out_grid)
         slots = self.conv.slots_on(grid, out_grid)
         x, product = u.movedim(1, -1), self.conv.product(slots)
-        if grid == out_grid and uses_products(slots) and not has_hooks(*self.children(), *self.mlp.children()):
-            (w1, b1), (w2, b2), (skip, b3) = (m.blocks() for m in (self.mlp.first, self.mlp.second, self.skip))
+        if (
+            grid == out_grid
+            and uses_products(slots)
+            and not has_hooks(*self.children(), *self.mlp.children())
+        ):
+            assert isinstance(self.mlp.second, GroupLinear)
+            (w1, b1), (w2, b2), (skip, b3) = (
+                m.blocks() for m in (self.mlp.first, self.mlp.second, self.skip)
+            )
             weights = (self.conv.theta(), w1, b1, w2, b2 + b3, skip)
             return normed_layer(x, *weights, product=product, slots=slots, last=self.last).movedim(-1, 1)
         analyse, synthesise = transforms(slots)

@@ -56,8 +56,8 @@ class PointGroup:
     def turned_modes(self, halves: Sequence[int]) -> Tensor:
         r"""Return the place of the mode :math:`g^{-1} k` for each mode k and each g: `(modes, g)`.
 
-        Modes are those of the box :math:`|k_a| \le` `halves[a]` in ascending order, the last axis fastest. The
-        first two axes, which turn, have the same half.
+        Modes are those of the box :math:`|k_a| \le` `halves[a]` in ascending order, the last axis fastest.
+        The first two axes, which turn, have the same half.
 
         Example:
             >>> PointGroup.named("p4").turned_modes((1, 1))[:3, 1].tolist()  # (-1, -1), (-1, 0), (-1, 1)
@@ -65,7 +65,9 @@ class PointGroup:
         """
         modes = torch.cartesian_prod(*(torch.arange(-h, h + 1) for h in halves))
         turned = modes[:, None].expand(-1, self.order, -1).clone()
-        turned[..., :2] = torch.einsum("gab,ka->kgb", self.turns, modes[:, :2])  # the inverse is the transpose
+        turned[..., :2] = torch.einsum(
+            "gab,ka->kgb", self.turns, modes[:, :2]
+        )  # the inverse is the transpose
         place = torch.zeros(turned.shape[:-1], dtype=torch.long)
         for axis, half in enumerate(halves):
             place = place * (2 * half + 1) + turned[..., axis] + half

@@ -28,7 +28,10 @@ def forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, out: Tens
 def _forward(memory):
     points, n_in, hidden, n_out, n, x, w1, b1, w2, b2, out = to_fixed_tuple(arguments_of(memory), 11)
     in_n, hidden_n = n_in // n, hidden // n
-    tile, transposed = np.empty(_TILE * (hidden + n_in), np.float32), np.empty((in_n + n_out) * hidden, np.float32)
+    tile, transposed = (
+        np.empty(_TILE * (hidden + n_in), np.float32),
+        np.empty((in_n + n_out) * hidden, np.float32),
+    )
     h, w1_t = address(tile), address(transposed)
     signed, w2_t = h + 4 * _TILE * hidden, w1_t + 4 * in_n * hidden
     transpose_blocks(w1, w1_t, hidden_n, in_n, n)

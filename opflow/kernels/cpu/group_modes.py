@@ -19,7 +19,6 @@ from opflow.kernels.cpu.team import (
 from opflow.kernels.cpu.vectors import negate, transpose
 from opflow.kernels.memory import empty
 
-
 _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
@@ -69,9 +68,7 @@ def _take_back(theta, blocks, mode, held, order, n_in, n_out, real, imaginary):
                     table[other + i * n_out + o] += a + b
 
 
-def multiply(
-    x: Tensor, theta: Tensor, sources: Tensor, modes: Tensor, starts: Tensor, out: Tensor
-) -> Tensor:
+def multiply(x: Tensor, theta: Tensor, sources: Tensor, modes: Tensor, starts: Tensor, out: Tensor) -> Tensor:
     """Evaluate `opflow.kernels.group_modes.GroupProduct` into `out`, all contiguous.
 
     `modes` lists the modes orbit by orbit, `starts` where an orbit begins in it.

@@ -28,7 +28,9 @@ def _squares_about(memory):
     while item >= 0:
         batch, first = item // chunks, item % chunks * _POINTS
         for p in range(first, min(points, first + _POINTS)):
-            add_square_offsets(u + 4 * (batch * points + p) * c, centres + 4 * batch * c, sums + 4 * item * c, c)
+            add_square_offsets(
+                u + 4 * (batch * points + p) * c, centres + 4 * batch * c, sums + 4 * item * c, c
+            )
         item = next_item(memory)
 
 
