@@ -118,7 +118,7 @@ def test_missing_files_are_named(saved):
 def test_unknown_classes_are_answered_with_those_there_are(saved):
     config = json.loads((saved / "config.json").read_text())
     (saved / "config.json").write_text(json.dumps({**config, "class": "os.system"}))
-    with pytest.raises(ValueError, match="describes a 'os.system'; this version knows FNO, NeuralopModel"):
+    with pytest.raises(ValueError, match="describes a 'os.system'; this version knows FNO, .*NeuralopModel"):
         load(saved)
 
 
