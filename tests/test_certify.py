@@ -197,7 +197,10 @@ def test_what_is_not_finite_fails():
         (lambda: FNO((4, 4), 1, 1, 4, **BAND), {"alias_free"}),
         (lambda: peer("FNO"), set()),
         (lambda: peer("FNO", positional_embedding=None), {"translation"}),
-        (lambda: Symmetrize(FNO((4, 4), 1, 1, 4, **BAND), "p4"), {"group", "in_kinds", "out_kinds", "alias_free"}),
+        (
+            lambda: Symmetrize(FNO((4, 4), 1, 1, 4, **BAND), "p4"),
+            {"group", "in_kinds", "out_kinds", "alias_free"},
+        ),
         (lambda: nn.Conv2d(1, 1, 1), set()),
     ],
 )
@@ -227,7 +230,9 @@ def test_fields_of_the_user_and_tolerances():
     torch.manual_seed(0)
     model = FNO((6, 6), 2, 1, 4, n_layers=2, positional_embedding=None)
     x = fourier_resample(torch.randn(3, 2, 9, 9), (24, 20))
-    certificate = certify(model, fields=x, grids=[16, (12, 14)], tolerance={"grid": 10.0, "translation": 1e-4})
+    certificate = certify(
+        model, fields=x, grids=[16, (12, 14)], tolerance={"grid": 10.0, "translation": 1e-4}
+    )
     assert [row.what for row in rows(certificate, "grid")] == [
         "grid of 12 x 14 points, against 24 x 20",
         "grid of 16 x 16 points, against 24 x 20",
@@ -280,7 +285,9 @@ class Attention(nn.Module):
 def test_clouds_are_measured_by_order_mesh_and_turns():
     torch.manual_seed(0)
     arguments = dict(in_kinds=["scalar"], out_kinds=["scalar"])
-    certificate = certify(Attention().double(), grids=[16, 32], group="SO(2)", tolerance={"mesh": 0.1}, **arguments)
+    certificate = certify(
+        Attention().double(), grids=[16, 32], group="SO(2)", tolerance={"mesh": 0.1}, **arguments
+    )
     assert verdicts(certificate, "permutation") == verdicts(certificate, "mesh") == {"pass"}
     assert verdicts(certificate, "equivariance") == {"fail"} and verdicts(certificate, "gradient") == {"pass"}
     unweighted = certify(Attention(weighted=False).double(), grids=[16, 32], **arguments)
@@ -324,7 +331,9 @@ def test_the_command(tmp_path, capsys):
     assert json.loads((tmp_path / "certificate.json").read_text())["passed"]
     assert main(["certify", str(tmp_path), "--group", "p4", "--grids", "16", "20"]) == 1
     shown = capsys.readouterr()
-    assert "FAIL" in shown.out and shown.err.startswith("opflow: error: FNO fails 3 of 6 checks: p4: rotation")
+    assert "FAIL" in shown.out and shown.err.startswith(
+        "opflow: error: FNO fails 3 of 6 checks: p4: rotation"
+    )
     assert not json.loads((tmp_path / "certificate.json").read_text())["passed"]
     assert main(["certify", str(tmp_path), "--group", "p4", "--tolerance", "10"]) == 0
     assert main(["certify", str(tmp_path), "--group", "p6"]) == 1
