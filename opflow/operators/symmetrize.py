@@ -46,7 +46,8 @@ class Symmetrize(Operator):
             field (grids: of its skewest derivatives) or the cloud (principal axes, all signs) holds, at less
             cost for grids. "canonical": one pose, by the skewness of the field or the cloud, one call of the
             model in all. "average", and "frame" on grids, are continuous in the field; a canonical pose jumps
-            where two poses tie, and every pose of a cloud where the variances along two axes cross.
+            where two poses tie, and every pose of a cloud where the variances along two axes cross: a cloud
+            about as long as it is wide changes its axes with its mesh.
         in_channels: channels of the input, for a description without them.
         out_channels: channels of the output, likewise.
 
