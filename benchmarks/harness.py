@@ -92,16 +92,28 @@ def record(
     packages: Sequence[str] = (),
 ) -> None:
     """Append one row to results.csv; for figures that have no peer, leave the peer's columns empty."""
-    names = dict.fromkeys(("numpy", "torch", *packages))
-    versions = [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]
-    machine = f"{_processor()}, {len(os.sched_getaffinity(0))} cores"
-    now = datetime.now(UTC).isoformat(timespec="seconds")
     new = not RESULTS.exists()
     with RESULTS.open("a", newline="") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(COLUMNS)
-        writer.writerow((now, machine, "; ".join(versions), threads, claim, ours, theirs, ratio, spread))
+        writer.writerow((now(), machine(), versions(packages), threads, claim, ours, theirs, ratio, spread))
+
+
+def now() -> str:
+    """UTC date and time, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def machine() -> str:
+    """Processor and cores that this process may use."""
+    return f"{_processor()}, {len(os.sched_getaffinity(0))} cores"
+
+
+def versions(packages: Sequence[str] = ()) -> str:
+    """Versions of Python, NumPy, PyTorch and further packages."""
+    names = dict.fromkeys(("numpy", "torch", *packages))
+    return "; ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)])
 
 
 def _processor() -> str:

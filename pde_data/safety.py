@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pde_data.storage import DatasetError
+from pde_data.storage import NO_COORDINATE, DatasetError
 from pde_data.vetting import vet
 
 # A file of 266 kB can declare 4 GiB, and one of a few kB 40 PB; reading such a variable ends in MemoryError.
@@ -20,6 +22,9 @@ SMALL = 2**20  # below this a variable may be all fill value
 # takes seconds, and readers open a file several times.
 _CHECKED: OrderedDict[tuple, None] = OrderedDict()
 _REMEMBERED = 64
+# Files on which the HDF5 library got lost, when and how. Not for ever: the machine may have been too busy.
+_LOST: dict[tuple, tuple[float, str]] = {}
+_FORGET = 60.0  # seconds
 
 
 def safe_open(path: str | os.PathLike, chunk_cache: int = 2**20) -> Any:
@@ -40,8 +45,7 @@ def safe_open(path: str | os.PathLike, chunk_cache: int = 2**20) -> Any:
         raise DatasetError(f"{path} is a folder, expected an HDF5 file")
     if path.stat().st_size == 0:
         raise DatasetError(f"{path} is empty (0 bytes); write or download it again")
-    if _identity(path.stat()) not in _CHECKED:
-        vet(path)
+    _vet_once(path)
     try:
         file = h5py.File(path, "r", rdcc_nbytes=chunk_cache)
     except OSError as error:
@@ -58,6 +62,21 @@ def safe_open(path: str | os.PathLike, chunk_cache: int = 2**20) -> Any:
             raise
         raise DatasetError(f"{path} is damaged ({error}); download or write it again") from error
     return file
+
+
+def _vet_once(path: Path) -> None:
+    identity = _identity(path.stat())
+    if identity in _CHECKED:
+        return
+    since, reason = _LOST.pop(identity, (-math.inf, ""))
+    try:
+        if time.monotonic() - since < _FORGET:
+            raise DatasetError(reason)
+        since = time.monotonic()
+        vet(path)
+    except DatasetError as error:
+        _LOST[identity] = since, str(error)
+        raise
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
@@ -115,7 +134,7 @@ def _check_dataset(dataset: Any, path: Path) -> None:
         return
     if dataset.shape is None or dataset.dtype.hasobject:
         return
-    stored = dataset.id.get_storage_size()
+    stored = dataset.id.get_storage_size() or _behind_dimension(dataset, path)
     if dataset.nbytes > SMALL and dataset.nbytes > MAX_RATIO * stored:
         raise DatasetError(
             f"{where} declares {dataset.nbytes:,} bytes but only {stored:,} are stored; "
@@ -137,6 +156,15 @@ def _check_dataset(dataset: Any, path: Path) -> None:
                     f"{where} is compressed with filter {code} ({label.decode()!r}), which this HDF5 library "
                     "lacks; pip install hdf5plugin"
                 )
+
+
+def _behind_dimension(dataset: Any, path: Path) -> int:
+    """Bytes that a netCDF dimension without coordinates can count: it has none, the variables along it do."""
+    import h5py
+
+    if dataset.is_scale and h5py.h5ds.get_scale_name(dataset.id).startswith(NO_COORDINATE.encode()):
+        return path.stat().st_size
+    return 0
 
 
 def _filter_available(code: int) -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import scipy.io
 import xarray as xr
 
 import pde_data
-from pde_data import DatasetError, vetting
+from pde_data import DatasetError, safety, vetting
 from pde_data.safety import safe_open
 from pde_data.storage import Schema, Variable, write
 
@@ -86,6 +87,11 @@ def declared_and_never_written(file, folder):
     file.create_dataset("huge", (2**20, 2**20), "f4")
 
 
+def declared_as_dimension(file, folder):
+    scale = file.create_dataset("node", (2**40,), ">f4")
+    scale.make_scale(f"This is a netCDF dimension but not a netCDF variable. {2**40:10d}")
+
+
 def missing_external(file, folder):
     file["other"] = h5py.ExternalLink("absent.h5", "/u")
 
@@ -121,6 +127,7 @@ def packed(file, folder):
         (virtual_outside, "'../../outside.h5', outside of"),
         (missing_external, "'other' is an external link to 'absent.h5'"),
         (declared_and_never_written, "declares 4,398,046,511,104 bytes but only 0 are stored"),
+        (declared_as_dimension, r"declares 4,398,046,511,104 bytes but only [\d,]+ are stored"),
         (ragged_field, "'ragged' has type object, expected real numbers"),
         (null_dataspace, r"'nothing' is empty \(a null dataspace\)"),
         (declared_huge, "declares 4,398,046,511,104 bytes but only 0 are stored"),
@@ -139,6 +146,17 @@ def test_broken_and_hostile_files(good, damage, words):
     for reader in (pde_data.open, pde_data.FieldDataset):
         with pytest.raises(DatasetError, match=f"good.h5.*{words}"):
             reader(path)
+
+
+def test_long_dimensions_without_coordinates_are_read(good):
+    """They have no bytes of their own, as in a file with many meshes; the variables along them do."""
+    path, values = good
+    with h5py.File(path, "r+") as file:
+        scale = file.create_dataset("node", (400_000,), ">f4")
+        scale.make_scale("This is a netCDF dimension but not a netCDF variable.     400000")
+        weights = file.create_dataset("weights", data=np.ones(400_000))
+        weights.dims[0].attach_scale(scale)
+    assert np.array_equal(pde_data.open(path)["u"], values)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -556,7 +574,7 @@ def test_what_a_file_declares_is_not_what_it_gets(tmp_path):
     ],
 )
 def test_a_file_that_the_library_does_not_survive(good, monkeypatch, helper, words):
-    """The helper process stands for the library; the next file meets a new one."""
+    """The helper process stands for the library; the next file meets a new one, and this one in a minute."""
     path, values = good
     vetting._end()
     monkeypatch.setattr(vetting, "_START", helper)
@@ -564,4 +582,32 @@ def test_a_file_that_the_library_does_not_survive(good, monkeypatch, helper, wor
     with pytest.raises(DatasetError, match=f"good.h5 is damaged: {words}; download"):
         pde_data.open(path)
     monkeypatch.undo()
+    with pytest.raises(DatasetError, match=f"good.h5 is damaged: {words}; download"):
+        pde_data.open(path)
+    monkeypatch.setattr(safety, "_FORGET", 0.0)
     np.testing.assert_array_equal(pde_data.open(path).u.values, values)
+
+
+@pytest.mark.parametrize(
+    "attached", [np.zeros(4), np.bytes_(b"x"), h5py.Empty("f8"), np.array(["a"], dtype=h5py.string_dtype())]
+)
+def test_dimension_scales_that_are_something_else(good, attached):
+    """HDF5's own functions for dimension scales read such an attribute as pointers."""
+    path, _ = good
+    with h5py.File(path, "r+") as file:
+        del file["u"].attrs["DIMENSION_LIST"]
+        file["u"].attrs["DIMENSION_LIST"] = attached
+    with pytest.raises(DatasetError, match="no variable over a dimension named 'sample'"):
+        pde_data.open(path)
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="no alarm on this system")
+def test_a_lost_helper_ends_without_its_parent(tmp_path):
+    """A process that is killed leaves nobody to end a helper that HDF5 does not give back."""
+    code = "from pde_data import vetting; vetting._walk = lambda path: any(iter(int, 1)); vetting.main()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as helper:
+        assert helper.stdin is not None
+        helper.stdin.write(f"-4 {bytes(tmp_path).hex()}\n".encode())  # five seconds are added
+        helper.stdin.flush()
+        assert helper.wait(60) == -signal.SIGALRM

@@ -18,7 +18,7 @@ from opflow.save import read_json, write_atomically, write_json
 if TYPE_CHECKING:
     from opflow.certification import Certificate
     from opflow.training import FitResult
-    from pde_data import FieldDataset
+    from pde_data import FieldDataset, MeshDataset
 
 CERTIFICATE_FILE = "certificate.json"
 
@@ -50,7 +50,8 @@ def train(config: RunConfig, folder: str | Path, *, resume: bool = False) -> "Fi
         _refuse_another(config, folder, resume)
         resume = True
     RunFolder(folder, resume)  # refuses a folder that is not one of a run before anything is written to it
-    channels = {"in_channels": data.in_channels, "out_channels": data.out_channels // data.horizon}
+    horizon = getattr(data, "horizon", 1)
+    channels = {"in_channels": data.in_channels, "out_channels": data.out_channels // horizon}
     torch.manual_seed(config.train.seed)
     try:
         model = build(config.model, **channels, **config.options)
@@ -129,7 +130,11 @@ def evaluate_run(
 
 
 def save_evaluation(
-    folder: str | Path, evaluation: Evaluation, label: str, config: RunConfig, dataset: "FieldDataset"
+    folder: str | Path,
+    evaluation: Evaluation,
+    label: str,
+    config: RunConfig,
+    dataset: "FieldDataset | MeshDataset",
 ) -> None:
     """Add an evaluation to a run folder: `evaluation.json`, and the arrays of its pictures."""
     path = Path(folder) / EVALUATION_FILE
@@ -143,7 +148,7 @@ def save_evaluation(
     write_atomically(Path(folder) / SAMPLE_FILE, packed.getvalue())
 
 
-def _units(dataset: "FieldDataset") -> list[str]:
+def _units(dataset: "FieldDataset | MeshDataset") -> list[str]:
     import pde_data
 
     if not Path(dataset.name).exists():
@@ -164,8 +169,14 @@ def export(folder: str | Path, to: Literal["onnx", "pt2"]) -> Path:
     """
     from opflow import load
     from opflow.export import to_onnx, to_pt2
+    from opflow.operators.points import PointOperator
 
     model, sample = load(folder), Path(folder) / SAMPLE_FILE
+    if isinstance(model, PointOperator):
+        raise ValueError(
+            f"the model of {folder} works on points and is exported with a set of them: "
+            "opflow.export.to_pt2(model, path, values, model.geometry(coords, weights))"
+        )
     if not sample.is_file():
         raise ValueError(
             f"{folder} has no {SAMPLE_FILE}, which tells the grid: run `opflow evaluate {folder}` first"

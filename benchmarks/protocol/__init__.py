@@ -1,0 +1,1 @@
+"""The accuracy protocol of `benchmarks/operators.py`: tasks, models, trainings, records, verdicts."""
