@@ -140,7 +140,7 @@ def test_alias_free_layers_beside_gelu(dtype, most):
     k = 8
     torch.manual_seed(0)
     ours = FNO((2 * k + 1,) * 2, 1, 1, 12, positional_embedding=None, **BAND).to(dtype)
-    usual = FNO((2 * k,) * 2, 1, 1, 12, positional_embedding=None).to(dtype)
+    usual = FNO((2 * k,) * 2, 1, 1, 32, positional_embedding=None).to(dtype)
     ladder = [3 * k + 1, 4 * k, 5 * k + 3, 8 * k]
     for finest in (4 * k, 8 * k):
         found = rows(certify(ours, grids=[n for n in ladder if n <= finest]), "grid")

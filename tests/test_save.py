@@ -39,6 +39,7 @@ KINDS = {
         rep_in=["pseudoscalar", "scalar"],
         method="canonical",
     ),
+    "GFNO": dict(n_modes=(4, 4), hidden_channels=3, n_layers=2, group="p4m", norm="instance_norm"),
     "neuralop:UNO": UNO,
     "neuralop:FNO": dict(n_modes=(4, 4), hidden_channels=4, factorization="cp", rank=0.5),
 }

@@ -291,6 +291,32 @@ def test_rotations_and_translations_of_clouds(group, method, dtype):
                     assert plain.min() > 1e-2
 
 
+def test_samples_on_one_cloud_stay_on_one_cloud():
+    """Or each of them would have its neighbours searched for."""
+    seen = []
+
+    class Recorder(PointNet):
+        def forward(self, values, coords, query_coords=None, weights=None):
+            seen.append((coords, weights))
+            return super().forward(values, coords, query_coords, weights)
+
+    values, coords, query, weights = cloud(2, torch.float64, shared=True)
+    model = Symmetrize(Recorder(2, 4, 3).double(), "O(2)", *KINDS, "frame").eval()
+    y = model(values, coords, query, weights=weights)
+    assert len(seen) == 4 and all(c.shape == (20, 2) and w.shape == (20,) for c, w in seen)
+    look = model.poses.look(model.model, values, coords, query, weights=weights)
+    images = torch.stack([look.at(g) for g in range(4)])
+    torch.testing.assert_close(y, images.mean(0))
+    seen.clear()
+    drawn = torch.stack([model.train()(values, coords, query, weights=weights) for _ in range(20)])
+    assert len(seen) == 20 and seen[0][0].ndim == 2
+    nearest = (drawn[:, None] - images).flatten(2).norm(dim=2)
+    assert nearest.amin(1).max() < 1e-12 and len(nearest.argmin(1).unique()) == 4
+    own = coords.expand(3, -1, -1)
+    own_drawn = model(values, own, query, weights=weights.expand(3, -1))
+    assert (own_drawn[None] - images).flatten(2).norm(dim=2).amin(0).max() < 1e-12
+
+
 def test_order_of_points_and_points_of_no_weight_do_not_matter():
     model = Symmetrize(PointNet(2, 4, 3).double(), "O(2)", *KINDS, "canonical").eval()
     values, coords, query, weights = cloud(2, torch.float64)

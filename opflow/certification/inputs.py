@@ -12,6 +12,7 @@ from pde_data import Grid
 from pde_data.random_fields import GaussianRandomField, generator
 
 SAMPLES = 2
+_SIDES = (1.0, 0.7, 0.45)
 _LAW = GaussianRandomField(tau=20.0, alpha=1.0)  # rough: much of it is at the highest modes
 
 
@@ -36,10 +37,14 @@ def scattered_fields(channels: int, coords: Tensor, like: Tensor) -> Tensor:
 
 
 def jittered_points(per_axis: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return one random point in each cell of a box of cells, `(point, dim)`, and the sizes of the cells."""
+    """Return one random point in each cell of a box, `(point, dim)`, and the volumes of the cells.
+
+    The box lies in the unit cube and is longer than it is wide, so that its points have principal axes.
+    """
+    sides = np.array(_SIDES[: len(per_axis)])
     cells = np.stack(np.meshgrid(*map(np.arange, per_axis), indexing="ij"), -1).reshape(-1, len(per_axis))
-    points = (cells + np.random.default_rng(0).random(cells.shape)) / np.array(per_axis)
-    weights = torch.full((len(points),), 1 / len(points)).to(like)
+    points = sides * (cells + np.random.default_rng(0).random(cells.shape)) / np.array(per_axis)
+    weights = torch.full((len(points),), np.prod(sides) / len(points)).to(like)
     return torch.from_numpy(points).to(like), weights
 
 

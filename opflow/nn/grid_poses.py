@@ -94,6 +94,15 @@ class GridLook:
     x: Tensor
     out_grid: Sequence[int] | None
 
+    @property
+    def shared(self) -> bool:
+        """Whether all fields have the same weights."""
+        return self.poses.method == "average"
+
+    def draw(self) -> Tensor:
+        """Return the output through an element drawn for each field."""
+        return self.at_each(torch.multinomial(self.weights, 1)[:, 0])
+
     def at(self, element: int) -> Tensor:
         """Return :math:`g^{-1} f(g x)`, with one element for all fields."""
         return self._at(element, self.x)

@@ -130,14 +130,23 @@ class PointLook:
     query_coords: Tensor | None
     options: dict[str, Any]
 
+    @property
+    def shared(self) -> bool:
+        """Whether all samples are on one cloud."""
+        return self.turns.ndim == 3
+
+    def draw(self) -> Tensor:
+        """Return the output in a pose drawn for each cloud."""
+        if self.shared:
+            return self.at(int(torch.multinomial(self.weights[0], 1)))
+        return self.at_each(torch.multinomial(self.weights, 1)[:, 0])
+
     def at(self, element: int) -> Tensor:
         """Return the output of the model in one pose, turned back."""
         return self._at(self.turns[..., element, :, :])
 
     def at_each(self, elements: Tensor) -> Tensor:
-        """Return the output with a pose for each sample: `elements` is `(batch,)`."""
-        if self.turns.ndim == 3:
-            return self._at(self.turns[elements])
+        """Return the output with a pose for each of as many clouds: `elements` is `(batch,)`."""
         return self._at(self.turns[torch.arange(len(elements), device=elements.device), elements])
 
     def _at(self, turn: Tensor) -> Tensor:

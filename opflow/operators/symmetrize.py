@@ -32,7 +32,8 @@ class Symmetrize(Operator):
     coordinates about their centre.
 
     In training mode one g is drawn for each sample with probability w (stochastic frame averaging, Duval et
-    al., FAENet, 2023): a step costs what it costs without, and the samples are augmented by their images.
+    al., FAENet, 2023): a step costs what it costs without, and the samples are augmented by their images. For
+    samples on one cloud it is one g for all, so that they stay on one cloud.
 
     Args:
         model: an `Operator`, any module with such a call, or the description of an operator,
@@ -45,7 +46,8 @@ class Symmetrize(Operator):
             field (grids: of its skewest derivatives) or the cloud (principal axes, all signs) holds, at less
             cost for grids. "canonical": one pose, by the skewness of the field or the cloud, one call of the
             model in all. "average", and "frame" on grids, are continuous in the field; a canonical pose jumps
-            where two poses tie, and every pose of a cloud where the variances along two axes cross.
+            where two poses tie, and every pose of a cloud where the variances along two axes cross: a cloud
+            about as long as it is wide changes its axes with its mesh.
         in_channels: channels of the input, for a description without them.
         out_channels: channels of the output, likewise.
 
@@ -219,11 +221,13 @@ class Symmetrize(Operator):
     def operate(self, x: Tensor, *where, **options) -> Tensor:
         """Map raw fields to raw fields; the normaliser acts inside, on turned fields."""
         look = self.poses.look(self.model, x, *where, **options)
-        weights = look.weights
         if self.training:
-            return look.at_each(torch.multinomial(weights, 1)[:, 0])
-        if self.method == "average" or torch.compiler.is_compiling():  # which poses count is in the values
+            return look.draw()
+        weights = look.weights
+        if torch.compiler.is_compiling():  # which poses count is in the values
             terms = [(weights[:, g], look.at(g)) for g in range(weights.shape[1])]
+        elif look.shared:
+            terms = [(weights[:, g], look.at(g)) for g in weights[0].nonzero()[:, 0].tolist()]
         else:
             weights, order = weights.sort(1, descending=True)
             most = int((weights > 0).sum(1).max())
