@@ -33,8 +33,8 @@ def to_pt2(
         model: the model; it is exported in evaluation mode and in its dtype.
         path: the file to write, by custom `*.pt2`.
         example: an input `(batch, in_channels, *space)` on a grid with more points per axis than modes. Its
-            batch size and grid do not limit the exported model. For a point operator `(batch, point,
-            in_channels)`.
+            batch size and grid do not limit the exported model, except for a grid on the sphere. For a point
+            operator `(batch, point, in_channels)`.
         geometry: for a point operator, `model.geometry(coords, weights)`; the exported model has these points
             and takes values, and the time `(batch,)` where the model does.
 
@@ -164,7 +164,8 @@ def _trace(
     else:
         _check_grid(cast("Operator", model), example)
         traced, inputs = model, [example.contiguous()]
-        sizes = [{axis: dynamic for axis in range(example.ndim) if axis != 1}]
+        axes = (0, *range(2, example.ndim)) if cast("Operator", model).exports_any_grid else (0,)
+        sizes = [{axis: dynamic for axis in axes}]
     was_training = model.training
     model.eval()
     try:
@@ -181,7 +182,7 @@ def _trace(
 
 def _check_grid(model: "Operator", example: Tensor) -> None:
     model._check(example)
-    n_modes = getattr(model, "n_modes", None)
+    n_modes = getattr(model, "n_modes", None) if model.exports_any_grid else None
     grid = tuple(example.shape[2:])
     if n_modes is not None and any(n <= m for n, m in zip(grid, n_modes)):
         raise ValueError(

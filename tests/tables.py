@@ -53,6 +53,14 @@ EQUATIONS: dict[str, EquationCase] = {
 OPERATORS: dict[str, OperatorCase] = {
     "ConvNeXtUNet": OperatorCase(dict(in_channels=2, out_channels=1, hidden_channels=4, levels=2, blocks=1)),
     "FNO": OperatorCase(dict(n_modes=(4, 4), in_channels=2, out_channels=1, hidden_channels=6, n_layers=2)),
+    "GFNO": OperatorCase(dict(n_modes=(4, 4), in_channels=2, out_channels=1, hidden_channels=3, n_layers=2)),
+    "LocalNO": OperatorCase(
+        dict(n_modes=(4, 4), in_channels=2, out_channels=1, hidden_channels=6, n_layers=2)
+    ),
+    "LocalSFNO": OperatorCase(
+        dict(n_modes=4, in_channels=2, out_channels=1, hidden_channels=4, n_layers=2),
+        grids=((13, 24), (9, 16), (11, 13)),
+    ),
     "PatchTransformer": OperatorCase(
         dict(in_channels=2, out_channels=1, hidden_channels=16, n_layers=2, heads=2)
     ),

@@ -195,24 +195,6 @@ def test_every_parameter_of_the_model_trains():
     assert not still
 
 
-def test_the_model_exports_with_any_batch():
-    model = model_of(grid="equiangular").eval()
-    sizes = ({0: torch.export.Dim.DYNAMIC},)
-    program = torch.export.export(model, (torch.randn(2, 1, 12, 20),), dynamic_shapes=sizes, strict=False)
-    x = torch.randn(5, 1, 12, 20)
-    torch.testing.assert_close(program.module()(x), model(x))
-
-
-def test_the_graph_of_the_model_is_whole():
-    model = model_of()
-    torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
-    for grid in ((12, 20), (9, 16)):
-        x = torch.randn(2, 1, *grid)
-        torch.testing.assert_close(compiled(x), model(x))
-    torch._dynamo.reset()
-
-
 @pytest.mark.parametrize(
     "options, words",
     [

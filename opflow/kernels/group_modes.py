@@ -3,11 +3,11 @@ r"""Multiply Fourier coefficients by matrices that a point group ties to each ot
 .. math:: y(g, k) = \sum_h W(g^{-1} h, g^{-1} k)\, x(h, k), \qquad
     W(k) = \tfrac12 (\theta(k) + \theta(-k)) - \tfrac{i}{2} (\theta(k) - \theta(-k))
 
-The matrix of a mode, over all slots at once, has `order` times as many entries as :math:`\theta` has for it. To
-write them all out takes longer, and so does the other way, to turn the spectra and fold the slots into the batch:
-even its product alone, which has few columns, is slower than all of this (p4 and p4m, batches of 16). So
-`opflow.kernels.cpu.group_modes` writes out one matrix at a time, where it is used and in cache. Modes that turn
-into each other share :math:`\theta`: each such orbit is one item of work.
+The matrix of a mode, over all slots at once, has `order` times as many entries as :math:`\theta` has for it.
+To write them all out takes longer, and so does the other way, to turn the spectra and fold the slots into the
+batch: even its product alone, which has few columns, is slower than all of this (p4 and p4m, batches of 16).
+So `opflow.kernels.cpu.group_modes` writes out one matrix at a time, where it is used and in cache. Modes that
+turn into each other share :math:`\theta`: each such orbit is one item of work.
 
 `GroupProduct.reference` defines the operation.
 """

@@ -64,6 +64,9 @@ class Operator(BaseOperator):
         n_dim: number of space dimensions, or None when the operator takes any.
     """
 
+    exports_any_grid = True
+    """Whether one exported graph serves every grid; else it is of the grid of its example."""
+
     def __init__(self, in_channels: int, out_channels: int, n_dim: int | None):
         super().__init__(in_channels, out_channels)
         self.n_dim = n_dim

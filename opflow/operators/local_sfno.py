@@ -55,6 +55,8 @@ class LocalSFNO(Operator):
         torch.Size([2, 1, 17, 32])
     """
 
+    exports_any_grid = False  # the Legendre functions of a grid are tables
+
     def __init__(
         self,
         n_modes: int,
