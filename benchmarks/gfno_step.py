@@ -4,8 +4,8 @@
     python benchmarks/gfno_step.py --repeats 5   # a rehearsal
 
 (a) The published network, p4 and p4m: ours against a plain implementation of it (`published_gfno.py`: kernels
-turned and stacked for every group element at each step, full FFTs), the same weights, the same numbers to 1e-5.
-(b) Our GFNO in its default form, p4, against our FNO of as many parameters, to 5 %.
+turned and stacked for every group element at each step, full FFTs), the same weights, the same numbers to
+1e-5. (b) Our GFNO in its default form, p4, against our FNO of as many parameters, to 5 %.
 
 64 x 64 points, batch 16, 23 modes, widths 10 (p4), 7 (p4m) and 20 (FNO). A step is forward, mean square,
 backward, without the optimiser, eagerly.
@@ -45,8 +45,8 @@ def against_published(group: str, threads: int, repeats: int) -> None:
         error = float((ours(x) - expected).norm() / expected.norm())
     assert error < 1e-5, f"the two models differ: {error}"
     harness.report(
-        f"training step of the published G-FNO, {group}, {GRID}x{GRID}, batch {BATCH}, width {WIDTHS[group]}, "
-        f"{MODES} modes: seconds, a plain implementation",
+        f"training step of the published G-FNO, {group}, {GRID}x{GRID}, batch {BATCH}, "
+        f"width {WIDTHS[group]}, {MODES} modes: seconds, a plain implementation",
         *timed(ours, theirs, x, repeats),
         threads=threads,
         packages=PACKAGES,

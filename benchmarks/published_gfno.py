@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, gelu, instance_norm
 
 
 def stacked(kernel: Tensor) -> Tensor:
-    """Turn a base kernel `(out, in, element, ky, kx)` for every element: `(out, element, in, element, ...)`."""
+    """Turn a base kernel `(out, in, element, y, x)` for each element: `(out, element, in, element, y, x)`."""
     order = kernel.shape[2]
     base = kernel[:, :, :4]
     turned = []
@@ -39,6 +39,7 @@ class GroupConv(nn.Module):
         self.B = nn.Parameter(torch.empty(1, n_out, 1, 1).uniform_(-bound, bound))
 
     def forward(self, u: Tensor) -> Tensor:
+        """Apply the map."""
         n_out, _, n_in = self.W.shape[:3]
         bias = self.B.flatten()
         if self.first:
@@ -74,6 +75,7 @@ class HermitianKernel(nn.Module):
             self.register_parameter(name, parameter)
 
     def forward(self) -> Tensor:
+        """Put the pieces together."""
         constant, y0, positive = (
             getattr(self, name).squeeze(1) for name in ("00_modes", "y0_modes", "yposx_modes")
         )
@@ -82,12 +84,15 @@ class HermitianKernel(nn.Module):
 
 
 class GroupSpectralConv(nn.Module):
+    """A spectral convolution by the stacked kernels, between two full FFTs."""
+
     def __init__(self, width: int, order: int, m: int):
         super().__init__()
         self.m = m
         self.conv = nn.ModuleDict({"W": HermitianKernel(width, order, m)})
 
     def forward(self, u: Tensor) -> Tensor:
+        """Apply the convolution."""
         m, (height, columns) = self.m, u.shape[-2:]
         weight = stacked(self.conv["W"]())[..., m - 1 :].flatten(2, 3).flatten(0, 1)
         x = torch.fft.fftshift(torch.fft.rfft2(u.flatten(1, 2)), -2)
@@ -99,12 +104,15 @@ class GroupSpectralConv(nn.Module):
 
 
 class GroupMLP(nn.Module):
+    """Two pointwise group convolutions with a GELU between them."""
+
     def __init__(self, n_in: int, hidden: int, n_out: int, order: int, last: bool = False):
         super().__init__()
         self.mlp1 = GroupConv(n_in, hidden, order)
         self.mlp2 = GroupConv(hidden, n_out, order, last=last)
 
     def forward(self, u: Tensor) -> Tensor:
+        """Apply both."""
         return self.mlp2(gelu(self.mlp1(u)))
 
 
@@ -121,6 +129,7 @@ class PublishedGFNO(nn.Module):
         self.q = GroupMLP(width, 4 * width, 1, order, last=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, channel, y, x)`."""
         axes = [torch.linspace(-0.5, 0.5, n).square() for n in x.shape[2:]]
         distance = (axes[0][:, None] + axes[1]).expand(len(x), 1, -1, -1)
         u = self.p(torch.cat([x, distance], 1))

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -162,7 +162,7 @@ def _trace(
         if model.timed:
             inputs, sizes = [*inputs, example.new_zeros(len(example))], [*sizes, {0: dynamic}]
     else:
-        _check_grid(model, example)
+        _check_grid(cast("Operator", model), example)
         traced, inputs = model, [example.contiguous()]
         sizes = [{axis: dynamic for axis in range(example.ndim) if axis != 1}]
     was_training = model.training

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from opflow.operators.base import Operator
+    from opflow.operators.base import BaseOperator, Operator
+    from opflow.operators.points import PointOperator
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")  # suffixes that are refused
 
 
-def save_pretrained(model: "Operator", folder: str | PathLike, metadata: dict[str, Any]) -> None:
+def save_pretrained(model: "BaseOperator", folder: str | PathLike, metadata: dict[str, Any]) -> None:
     """Write `model.safetensors` and `config.json` into `folder`, each atomically."""
     import torch
 
@@ -34,7 +35,7 @@ def save_pretrained(model: "Operator", folder: str | PathLike, metadata: dict[st
     write_json(folder / "config.json", config)
 
 
-def load(folder: str | PathLike) -> "Operator":
+def load(folder: str | PathLike) -> "Operator | PointOperator":
     """Load a model written by `save_pretrained` or by a run, normalisation included, in evaluation mode.
 
     Nothing is unpickled: a folder is data, whoever it comes from.
@@ -80,7 +81,7 @@ def load(folder: str | PathLike) -> "Operator":
     return model.eval()
 
 
-def _built(path: Path) -> "Operator":
+def _built(path: Path) -> "Operator | PointOperator":
     """Build the model that a `config.json` describes, whatever somebody has put there."""
     from opflow.operators import OPERATORS
 

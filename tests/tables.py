@@ -51,7 +51,7 @@ EQUATIONS: dict[str, EquationCase] = {
 
 # The models of neuraloperator have tests of their own; operators on point sets, too.
 OPERATORS: dict[str, OperatorCase] = {
-    "ConvNeXtUNet": OperatorCase(dict(in_channels=2, out_channels=1, hidden_channels=4, levels=3, blocks=1)),
+    "ConvNeXtUNet": OperatorCase(dict(in_channels=2, out_channels=1, hidden_channels=4, levels=2, blocks=1)),
     "FNO": OperatorCase(dict(n_modes=(4, 4), in_channels=2, out_channels=1, hidden_channels=6, n_layers=2)),
     "PatchTransformer": OperatorCase(
         dict(in_channels=2, out_channels=1, hidden_channels=16, n_layers=2, heads=2)

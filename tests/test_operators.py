@@ -111,10 +111,7 @@ def test_compiles_as_one_graph(name):
     model = case.build(name).eval()
     torch._dynamo.reset()
     x = case.field(case.grids[0])
-    report = torch._dynamo.explain(model)(x)
-    assert report.graph_break_count == 0 and report.graph_count == 1
-    torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")  # a break would be an error
     y, expected = compiled(x), model(x)
     close(y, expected, 2e-5)
     grads = [torch.autograd.grad(z.square().sum(), list(model.parameters())) for z in (y, expected)]

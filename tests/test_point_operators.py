@@ -11,6 +11,14 @@ from tests.cases.point_operators import close, field, points
 from tests.tables import POINT_OPERATORS
 
 EVERY = pytest.mark.parametrize("case", POINT_OPERATORS.values(), ids=POINT_OPERATORS)
+# A U-Net takes long to trace.
+TRACED = pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=pytest.mark.slow if "U-Net" in name else ())
+        for name, case in POINT_OPERATORS.items()
+    ],
+)
 
 
 def time_of(model):
@@ -118,7 +126,7 @@ def test_the_saved_model_is_the_same_function(case, tmp_path):
     close(again.predict(field(coords)[1], coords, time=time_of(model)), expected[1], 1e-5)
 
 
-@EVERY
+@TRACED
 def test_exports_with_its_mesh_for_any_batch(case, tmp_path):
     model, coords = case.build(), points(50)
     geometry = model.geometry(coords, query_coords=points(20, seed=3))
@@ -142,7 +150,7 @@ def test_what_cannot_be_exported_is_named(tmp_path):
         export.to_pt2(opflow.FNO((4,), 1, 1, 4), tmp_path / "m.pt2", example, model.geometry(coords))
 
 
-@EVERY
+@TRACED
 def test_compiles_as_one_graph(case):
     model, coords = case.build(), points(50)
     sets = (coords, coords.expand(2, -1, -1))

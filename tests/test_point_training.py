@@ -99,7 +99,7 @@ def test_pieces_of_a_batch_are_the_batch():
 
 def test_fit_learns_and_what_is_not_there_is_not_learnt(tmp_path):
     config = TrainConfig(
-        epochs=40, batch_size=5, learning_rate=5e-3, loss="l2", schedule="constant", noise=0.01
+        epochs=15, batch_size=5, learning_rate=5e-3, loss="l2", schedule="constant", noise=0.01
     )
     result = fit(
         small(), Clouds(20), Clouds(4, seed=1), config=config, folder=tmp_path, test={"other": Clouds(3, 2)}

@@ -13,6 +13,7 @@ import torch
 
 from opflow import FNO, build, load, save
 from opflow.operators import OPERATORS
+from tests import tables
 
 UNO = dict(
     hidden_channels=8,
@@ -38,6 +39,7 @@ KINDS = {
         rep_in=["pseudoscalar", "scalar"],
         method="canonical",
     ),
+    "GFNO": dict(n_modes=(4, 4), hidden_channels=3, n_layers=2, group="p4m", norm="instance_norm"),
     "neuralop:UNO": UNO,
     "neuralop:FNO": dict(n_modes=(4, 4), hidden_channels=4, factorization="cp", rank=0.5),
 }
@@ -53,7 +55,8 @@ def model_of(kind):
 
 
 def test_every_class_is_among_the_kinds():
-    assert {type(model_of(kind)).__name__ for kind in KINDS} == set(OPERATORS)
+    elsewhere = {*tables.OPERATORS, *(case.name for case in tables.POINT_OPERATORS.values())}
+    assert {type(model_of(kind)).__name__ for kind in KINDS} | elsewhere == set(OPERATORS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -26,10 +26,10 @@ def from_gfno(state_dict: Mapping[str, Any], positional_embedding: str | None = 
         ValueError: a tensor is unknown, missing or of the wrong shape.
 
     Example:
-        >>> from_gfno({"p.W": torch.zeros(3, 1, 2, 1, 1)})
+        >>> from_gfno({"p.W": torch.zeros(3, 1, 2, 1, 1)})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
-        ValueError: this is not the state dict of a published GFNO2d: it lacks w0.W, ...
+        ValueError: this is not the state dict of a published GFNO2d: it lacks ...
     """
     # The bias of the last map stands there under two names.
     state = {name: torch.as_tensor(t) for name, t in state_dict.items() if name != "q.mlp2.bias"}

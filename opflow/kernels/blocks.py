@@ -1,7 +1,8 @@
 r"""Channel-wise linear maps that signs split into blocks, :math:`x \mapsto H (V H x + b)`.
 
-H is the Walsh-Hadamard transform over 1, 2 or 4 groups of channels, sums and differences; V is block-diagonal. A
-map between features of a point group takes this form, because it commutes with turning back all slots by a half
+H is the Walsh-Hadamard transform over 1, 2 or 4 groups of channels, sums and differences; V is
+block-diagonal. A map between features of a point group takes this form, because it commutes with turning back
+all slots by a half
 turn or a mirror: it halves or quarters the multiplications. One block is a plain linear map.
 """
 

@@ -5,6 +5,7 @@ It pays where tiles stay in a core's cache between its steps, which `opflow.kern
 Rounding errors are a few times those of the direct sum, 1e-6 and less of the result.
 """
 
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -69,7 +70,7 @@ class _Conv3x3(torch.autograd.Function):
         needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
         if torch.is_grad_enabled() or not runs_compiled(grad, x, weight):
             grads = reference_gradients(
-                lambda *inputs: conv3x3_reference(*inputs, ctx.pad),
+                partial(conv3x3_reference, pad=ctx.pad),
                 (x, weight, bias),
                 (needs_x, needs_weight, needs_bias),
                 grad,

@@ -58,11 +58,14 @@ class _EdgeSum(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         from opflow.kernels.cpu import edge_sum as cpu
 
-        a, b, *edges = ctx.saved_tensors
+        a, b, source, target, weight = ctx.saved_tensors
         if torch.is_grad_enabled() or not runs_compiled(grad, a, b):
             grads = reference_gradients(
-                lambda a, b: edge_sum_reference(a, b, *edges, ctx.n), (a, b), ctx.needs_input_grad, grad
+                lambda a, b: edge_sum_reference(a, b, source, target, weight, ctx.n),
+                (a, b),
+                ctx.needs_input_grad,
+                grad,
             )
         else:
-            grads = cpu.backward(grad.contiguous(), a, b, *edges)
+            grads = cpu.backward(grad.contiguous(), a, b, source, target, weight)
         return *grads, None, None, None, None

@@ -2,11 +2,12 @@ r"""The published G-FNO layer as a single autograd node.
 
 .. math:: u' = \sigma(W_2\, \sigma(W_1 N(K(N u)) + b_1) + b_2 + S u)
 
-N is the instance norm over points and slots, K a product of spectra, and the exact GELU :math:`\sigma` is left out
-outside in a last layer. No norm needs a field of its own: of a spectrum, the mean is the mode zero, and dividing
-is the same on both sides of the transform; K(N u) is band-limited, so that its variance is the sum of squares of
-its modes (Parseval), and that of u takes one look at u. What follows the second norm is local to a point:
-`opflow.kernels.cpu.normed_layer` does it tile by tile in cache, forth and back, and training keeps u and spectra.
+N is the instance norm over points and slots, K a product of spectra, and the exact GELU :math:`\sigma` is
+left out outside in a last layer. No norm needs a field of its own: of a spectrum, the mean is the mode zero,
+and dividing is the same on both sides of the transform; K(N u) is band-limited, so that its variance is the
+sum of squares of its modes (Parseval), and that of u takes one look at u. What follows the second norm is
+local to a point: `opflow.kernels.cpu.normed_layer` does it tile by tile in cache, forth and back, and
+training keeps u and spectra.
 
 Fields are channels-last, `(batch, *space, slot * channel)`; the linear maps are those of
 `opflow.kernels.blocks`. `normed_layer_reference` defines the operation.
@@ -46,8 +47,8 @@ def normed_layer_reference(
     """Evaluate the layer operation by operation.
 
     Shapes:
-        u `(batch, *space, c)`, theta as `product` takes it; for n blocks w1 `(n, h / n, c / n)`, b1 `(h,)`, w2
-        `(n, c / n, h / n)`, b2 `(c,)`, skip `(n, c / n, c / n)`; returns `(batch, *space, c)`.
+        u `(batch, *space, c)`, theta as `product` takes it; for n blocks w1 `(n, h / n, c / n)`, b1 `(h,)`,
+        w2 `(n, c / n, h / n)`, b2 `(c,)`, skip `(n, c / n, c / n)`; returns `(batch, *space, c)`.
     """
     y = normed_product(dft.analyse(u, slots), variance(u, product.order), theta, product, slots)
     a = dft.synthesise(y, slots, u.shape[1:-1])
@@ -119,11 +120,13 @@ class _NormedLayer(torch.autograd.Function):
         mean = constants.mean(1).repeat(1, product.order)
         squares = squares_about(u.flatten(1, -2), mean).unflatten(-1, (product.order, -1)).sum(1)
         points = math.prod(u.shape[1:-1])
-        leaves = (spectrum, squares / (product.order * points), theta.detach())
+        variances, theta_leaf = squares / (product.order * points), theta.detach()
         # Between two transforms everything is small; there autograd differentiates.
         with torch.set_grad_enabled(any(ctx.needs_input_grad)):
-            ctx.leaves = [t.requires_grad_(any(ctx.needs_input_grad)) for t in leaves]
-            ctx.y = normed_product(*ctx.leaves, product, slots)
+            ctx.leaves = [
+                t.requires_grad_(torch.is_grad_enabled()) for t in (spectrum, variances, theta_leaf)
+            ]
+            ctx.y = normed_product(spectrum, variances, theta_leaf, product, slots)
         *firsts, basis = dft.matrices("synthesise", u.shape[1:-1], slots, u)
         t = dft.expand(walsh(ctx.y.detach(), len(weights[0])), firsts, basis.shape[1])
         out = empty(u.shape, u)

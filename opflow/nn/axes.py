@@ -6,7 +6,6 @@ leave out the end, which is the first point again, and those of a bounded axis i
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 
 import torch
 from torch import Tensor
@@ -22,7 +21,7 @@ def per_axis(name: str, value: float | Sequence[float], n_dim: int) -> tuple[flo
         >>> per_axis("domain_length", 2.0, 2)
         (2.0, 2.0)
     """
-    values = (float(value),) * n_dim if isinstance(value, Real) else tuple(float(v) for v in value)
+    values = tuple(float(v) for v in value) if isinstance(value, Sequence) else (float(value),) * n_dim
     if len(values) != n_dim or not all(math.isfinite(v) and v > 0 for v in values):
         raise ValueError(
             f"{name}={value!r} needs one positive number, or one per space axis, {n_dim} of them"

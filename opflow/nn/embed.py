@@ -23,8 +23,8 @@ def grid_coordinates(grid: Sequence[int], like: Tensor) -> Tensor:
 def symmetric_coordinates(grid: Sequence[int], like: Tensor) -> Tensor:
     r"""Return what no turn of the first two axes changes: `(1, *grid)`, with time behind it `(2, *grid)`.
 
-    The first channel is the squared distance from the middle of the grid, :math:`\sum_a (j_a / (n_a - 1) - 1/2)^2`
-    over the first two axes, the second the time :math:`j / (n - 1)` along a third.
+    The first channel is the squared distance from the middle of the grid, :math:`\sum_a (j_a / (n_a - 1) -
+    1/2)^2` over the first two axes, the second the time :math:`j / (n - 1)` along a third.
 
     Example:
         >>> import torch

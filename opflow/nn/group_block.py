@@ -41,8 +41,8 @@ class GroupBlock(nn.Module):
 
     .. math:: z = \sigma(K u + S u), \qquad u' = \sigma(M z + \gamma \odot u)
 
-    K is the spectral convolution, S a pointwise map, M a pointwise MLP of half the width and :math:`\gamma` one
-    number per channel; :math:`\sigma` is the GELU, left out in the last layer.
+    K is the spectral convolution, S a pointwise map, M a pointwise MLP of half the width and :math:`\gamma`
+    one number per channel; :math:`\sigma` is the GELU, left out in the last layer.
 
     Args:
         channels: channels of the features, each with a slot per element.
@@ -85,7 +85,7 @@ class GroupBlock(nn.Module):
         return z if self.last else gelu(z)
 
     def _forward_fused(self, u: Tensor, slots: Sequence[Slot]) -> Tensor:
-        """Run as the plain layer of `order * channels` channels that this is with its matrices written out."""
+        """Run as the plain layer of `order * channels` channels that this is, its matrices written out."""
         conv = self.conv
         weights = (
             conv.theta(),
@@ -118,7 +118,8 @@ class PublishedGroupBlock(nn.Module):
     Shapes:
         `(batch, order * channels, *space)` to `(batch, order * channels, *out_grid)`.
 
-    Source: Helwig et al., Group Equivariant Fourier Neural Operators for Partial Differential Equations, 2023.
+    Source: Helwig et al., Group Equivariant Fourier Neural Operators for Partial Differential Equations,
+        2023.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class PublishedGroupBlock(nn.Module):
             and uses_products(slots)
             and not has_hooks(*self.children(), *self.mlp.children())
         ):
+            assert isinstance(self.mlp.second, GroupLinear)
             (w1, b1), (w2, b2), (skip, b3) = (
                 m.blocks() for m in (self.mlp.first, self.mlp.second, self.skip)
             )

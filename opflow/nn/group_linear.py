@@ -1,9 +1,10 @@
 r"""Pointwise maps between features of a point group, equivariant under it.
 
-A feature has one *slot* per element, :math:`u(g, x)`, and turns as :math:`(R u)(g, x) = u(R^{-1} g, R^{-1} x)`:
-space and slots together. Tensors hold the slots slowest among the channels: `(batch, slot * channel, *space)`.
-What a map of such features may depend on is the quotient :math:`g^{-1} h` of two slots alone. Each layer keeps
-that much as its parameters and writes out the plain matrix, which costs little beside applying it.
+A feature has one *slot* per element, :math:`u(g, x)`, and turns as :math:`(R u)(g, x) = u(R^{-1} g, R^{-1}
+x)`: space and slots together. Tensors hold the slots slowest among the channels: `(batch, slot * channel,
+*space)`. What a map of such features may depend on is the quotient :math:`g^{-1} h` of two slots alone. Each
+layer keeps that much as its parameters and writes out the plain matrix, which costs little beside applying
+it.
 """
 
 import math
@@ -67,8 +68,8 @@ class GroupLinear(nn.Module):
     def blocks(self) -> tuple[Tensor, Tensor]:
         r"""Return the map as `opflow.kernels.blocks.block_linear` takes it.
 
-        With elements written k c, :math:`V_\chi(c, c') = \frac1n \sum_k \chi(k)\, w(c^{-1} k c')` for each of the n
-        characters :math:`\chi` of the k, which are signs.
+        With elements written k c, :math:`V_\chi(c, c') = \frac1n \sum_k \chi(k)\, w(c^{-1} k c')` for each of
+        the n characters :math:`\chi` of the k, which are signs.
         """
         order, n_out, n_in = self.weight.shape
         n = self.group.blocks

@@ -18,14 +18,14 @@ class GroupSpectralConv(nn.Module):
 
     .. math:: Y_o(g, k) = \sum_{i,h} W_{oi}(g^{-1} h, g^{-1} k)\, X_i(h, k), \quad y = F^{-1} Y + b
 
-    for the modes :math:`|k_a| \le \lfloor (m_a - 1) / 2 \rfloor`, a set that no turn leaves. W is the transform
-    of a real kernel, :math:`W(-k) = \overline{W(k)}`, held as one real number :math:`\theta` per mode of the
-    whole set, as a Hartley transform:
+    for the modes :math:`|k_a| \le \lfloor (m_a - 1) / 2 \rfloor`, a set that no turn leaves. W is the
+    transform of a real kernel, :math:`W(-k) = \overline{W(k)}`, held as one real number :math:`\theta` per
+    mode of the whole set, as a Hartley transform:
 
     .. math:: W(k) = \tfrac12 (\theta(k) + \theta(-k)) - \tfrac{i}{2} (\theta(k) - \theta(-k))
 
-    So an array of parameters turns by moving its entries, and the Hermitian symmetry needs no cases. The first
-    two axes are space and turn; a third one, such as time, does not. Features are those of
+    So an array of parameters turns by moving its entries, and the Hermitian symmetry needs no cases. The
+    first two axes are space and turn; a third one, such as time, does not. Features are those of
     `opflow.nn.group_linear`. A grid that is too coarse for a mode leaves it out, together with its images.
 
     Args:
@@ -40,7 +40,8 @@ class GroupSpectralConv(nn.Module):
     Shapes:
         `(batch, order * in_channels, *space)` to `(batch, order * out_channels, *out_grid)`.
 
-    Source: Helwig et al., Group Equivariant Fourier Neural Operators for Partial Differential Equations, 2023.
+    Source: Helwig et al., Group Equivariant Fourier Neural Operators for Partial Differential Equations,
+        2023.
 
     Example:
         >>> conv = GroupSpectralConv(2, 2, (8, 8), PointGroup.named("p4"), bias=False)
@@ -90,8 +91,11 @@ class GroupSpectralConv(nn.Module):
         families = torch.minimum(turned, count - 1 - turned).amin(1)
         sources = turned[..., None] * self.order + slots.quotients()
         upper = slice(self.halves[-1], None)
-        self.register_buffer("sources", sources.unflatten(0, box)[..., upper, :, :], persistent=False)
-        self.register_buffer("families", families.unflatten(0, box)[..., upper], persistent=False)
+        sources = sources.unflatten(0, box)[..., upper, :, :].contiguous()  # views cannot be exported
+        self.register_buffer("sources", sources, persistent=False)
+        self.register_buffer(
+            "families", families.unflatten(0, box)[..., upper].contiguous(), persistent=False
+        )
         self.register_buffer("orbits", orbits, persistent=False)
 
     def forward(self, u: Tensor, out_grid: Sequence[int] | None = None) -> Tensor:

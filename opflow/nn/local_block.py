@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from opflow.kernels.dft import Slot
 from opflow.kernels.fno_layer import fno_layer
 from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP, SoftGate
 from opflow.nn.hooks import has_hooks
@@ -15,16 +16,16 @@ from opflow.nn.sphere import SphericalConv
 class LocalBlock(nn.Module):
     r"""A layer of branches with post-activation.
 
-    .. math:: z = \sigma\Big(K u + \sum_b M_b B_b u + S u\Big), \qquad u' = \sigma(M z + g \odot u)
+    .. math:: z = \sigma(K u + L (D + I) u + S u), \qquad u' = \sigma(M z + g \odot u)
 
-    K is the spectral convolution and B the local branches, each of them followed by a matrix M over the
-    channels: kernels that act channel by channel are cheap, and the matrices mix what they give. S is a
-    matrix, M the channel MLP, g a gate, :math:`\sigma` GELU, left out in the last layer.
+    K is the spectral convolution, D and I are local operators channel by channel, which are cheap, and the
+    matrix L mixes what they give. S is a matrix too, M the channel MLP, g a gate, :math:`\sigma` GELU, left
+    out in the last layer.
 
     Args:
         channels: channels of input and output.
         spectral: K, on the plane or the sphere, or None.
-        branches: the local operators, channels to channels on the same grid.
+        local: D, I or their sum, channels to channels on the same grid, or None.
         last: whether this is the last layer of its model.
 
     Source: Liu-Schiaffini et al., Neural Operators with Localized Integral and Differential Kernels, 2024,
@@ -36,13 +37,13 @@ class LocalBlock(nn.Module):
         channels: int,
         *,
         spectral: SpectralConv | SphericalConv | None,
-        branches: Sequence[nn.Module],
+        local: nn.Module | None,
         last: bool,
     ):
         super().__init__()
         self.conv = spectral
-        self.branches = nn.ModuleList(branches)
-        self.mixes = nn.ModuleList(ChannelLinear(channels, channels, bias=False) for _ in branches)
+        self.local = local
+        self.mix = None if local is None else ChannelLinear(channels, channels, bias=False)
         self.skip = ChannelLinear(channels, channels, bias=False)
         self.mlp = ChannelMLP(channels, max(1, channels // 2), channels, gelu)
         self.gate = SoftGate(channels)
@@ -52,24 +53,29 @@ class LocalBlock(nn.Module):
         """Map `(batch, channel, *space)` to `(batch, channel, *out_grid)`."""
         grid = tuple(u.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
-        local = [mix(branch(u)) for mix, branch in zip(self.mixes, self.branches)]
-        fusible = isinstance(self.conv, SpectralConv) and out_grid == grid
-        if fusible and not has_hooks(self.conv, self.skip, self.gate, *self.mlp.modules()):
-            slots = self.conv.slots_on(grid, grid)
-            if self.conv.uses_products(slots):
-                return self._forward_fused(u, sum(local) if local else None, slots)
-        z = fourier_resample(sum(local, self.skip(u)), out_grid)
-        if self.conv is not None:
-            z = z + self.conv(u, out_grid)
+        local = None if self.local is None or self.mix is None else self.mix(self.local(u))
+        conv = self.conv
+        if isinstance(conv, SpectralConv) and out_grid == grid:
+            slots = conv.slots_on(grid, grid)
+            passed_by = (conv, self.skip, self.gate, *self.mlp.modules())
+            if conv.uses_products(slots) and not has_hooks(*passed_by):
+                return self._forward_fused(conv, u, local, slots)
+        z = self.skip(u) if local is None else self.skip(u) + local
+        z = fourier_resample(z, out_grid)
+        if conv is not None:
+            z = z + conv(u, out_grid)
         z = self.mlp(z if self.last else gelu(z)) + fourier_resample(self.gate(u), out_grid)
         return z if self.last else gelu(z)
 
-    def _forward_fused(self, u: Tensor, local: Tensor | None, slots) -> Tensor:
+    def _forward_fused(
+        self, conv: SpectralConv, u: Tensor, local: Tensor | None, slots: Sequence[Slot]
+    ) -> Tensor:
         first, second = self.mlp.first, self.mlp.second
+        assert conv.bias is not None and first.bias is not None and second.bias is not None
         u = fno_layer(
             u.movedim(1, -1),
-            self.conv.weights(slots),
-            self.conv.bias,
+            conv.weights(slots),
+            conv.bias,
             self.skip.weight,
             first.weight,
             first.bias,

@@ -121,8 +121,8 @@ class Normalizer(nn.Module):
         others = inputs.shape[-1] - frame
         if (inputs[:, others:, :others] != 0).any() or (inputs[:, others:, others:] != outputs).any():
             raise ValueError(
-                "cannot predict increments: the last input channels are the frame that the output is added to, "
-                "and turn in another way than the output; give them the same kinds"
+                "cannot predict increments: the last input channels are the frame that the output is added "
+                "to, and turn in another way than the output; give them the same kinds"
             )
 
     def normalize(self, x: Tensor) -> Tensor:

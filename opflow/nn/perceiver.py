@@ -71,18 +71,19 @@ class PerceiverBlock(nn.Module):
             self._heads(self.query(_modulated(q, scale, shift))), *keys, attn_mask=mask
         )
         update = self.project(found.transpose(1, 2).flatten(2))
-        q = q + (update if gate is None else gate * update)
+        q = torch.addcmul(q, gate, update)
         normed = _modulated(q, mlp_scale, mlp_shift)
         first, second = self.first, self.second
         update = channel_mlp(normed, first.weight, first.bias, second.weight, second.bias)
-        return q + (update if mlp_gate is None else mlp_gate * update)
+        return torch.addcmul(q, mlp_gate, update)
 
-    def _modulation(self, condition: Tensor | None) -> tuple[Tensor | None, ...]:
+    def _modulation(self, condition: Tensor | None) -> tuple[Tensor, ...]:
         """Scale and shift of queries, scale and shift of keys, gate; scale, shift and gate of the MLP."""
         if self.modulation is not None:
             return self.modulation(condition)[:, None].chunk(8, -1)
         (q, k, m), (sq, sk, sm) = self.scale, self.shift
-        return q, sq, k, sk, None, m, sm, None
+        one = q.new_ones(())
+        return q, sq, k, sk, one, m, sm, one
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)

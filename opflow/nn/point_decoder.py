@@ -1,6 +1,7 @@
 """From latent nodes to any points: each asks for what it needs."""
 
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ class PointDecoder(nn.Module):
         Returns:
             `(batch, query, out_channels)`.
         """
-        first, *others = self.blocks
+        first, *others = (cast(PerceiverBlock, block) for block in self.blocks)
         keys = first.keys(latent, condition)
         found = (first(q, keys, condition, mask) for q in self._queries(values, code))
         if not others:

@@ -1,6 +1,6 @@
 """What a point operator has to know of a set of points before it sees any values there."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,12 +51,11 @@ class PointGeometry(NamedTuple):
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "PointGeometry":
         """Bring the geometry to a device, and its real numbers to a precision."""
-        return PointGeometry(
-            *(
-                None if part is None else part.to(device, dtype if part.is_floating_point() else None)
-                for part in self
-            )
-        )
+        moved: list[Any] = [
+            None if part is None else part.to(device, dtype if part.is_floating_point() else None)
+            for part in self
+        ]
+        return PointGeometry(*moved)
 
 
 class Neighbours(NamedTuple):
@@ -85,10 +84,10 @@ def neighbours(points: np.ndarray, nodes: np.ndarray, radius: float, weights: np
         >>> [(int(s), int(t), float(w)) for s, t, w in zip(edges.source, edges.target, edges.weight)]
         [(0, 0, 0.5), (1, 0, 0.5), (1, 1, 0.25), (2, 1, 0.75)]
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     counted = np.flatnonzero(weights > 0)
-    pairs = cKDTree(nodes).sparse_distance_matrix(cKDTree(points[counted]), radius, output_type="ndarray")
+    pairs = KDTree(nodes).sparse_distance_matrix(KDTree(points[counted]), radius, output_type="ndarray")
     if not len(pairs):
         raise ValueError(
             f"none of the {len(nodes)} latent nodes has a point within radius={radius:g}: enlarge the radius "
@@ -123,11 +122,12 @@ def interpolation(points: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, 
         >>> (share * np.array([10.0, 20.0, 100.0])[nearest]).sum(1).round(4).tolist()
         [20.0, 12.5]
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     d = points.shape[1]
     k = min(2 * (d + 1), len(points))
-    distance, nearest = cKDTree(points).query(queries, k=[*range(1, k + 1)])
+    near: Any = np.arange(1, k + 1)  # a list also of one: the axis stays
+    distance, nearest = KDTree(points).query(queries, k=near)
     apart = (points[nearest] - queries[:, None]) / np.maximum(distance[:, -1:, None], np.finfo(float).tiny)
     closeness = 1 / np.maximum((apart**2).sum(-1), 1e-20)
     mean = closeness / closeness.sum(1, keepdims=True)
@@ -138,4 +138,4 @@ def interpolation(points: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, 
     linear = mean * (basis @ first)[..., 0]
     shares = np.where(np.abs(linear).sum(1, keepdims=True) < 3, linear, mean)
     shares = np.where(distance[:, :1] == 0, np.arange(k) == 0, shares)
-    return nearest.astype(np.int64), shares
+    return np.asarray(nearest, np.int64), shares

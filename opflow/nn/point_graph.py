@@ -3,7 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -50,20 +50,25 @@ class PointGraph:
                 near, shares = self._once(interpolation, points, queries[i])
                 nearest.append(places[near])
                 share.append(shares)
-        place = {"device": coords.device}
-        real = {"dtype": coords.dtype, **place}
-        stack: Callable[[list], np.ndarray] = np.stack if coords.ndim == 3 else lambda parts: parts[0]
-        filled = given is not None and coords.ndim == 3 and not (given > 0).all()
+        filled = coords.ndim == 3 and given is not None and not (given > 0).all()
+
+        def tensor(array: np.ndarray) -> Tensor:
+            dtype = coords.dtype if array.dtype.kind == "f" else None
+            return torch.tensor(array, device=coords.device, dtype=dtype)
+
+        def stack(parts: list[np.ndarray]) -> Tensor | None:
+            return tensor(np.stack(parts) if coords.ndim == 3 else parts[0]) if parts else None
+
         return PointGeometry(
             coords,
-            torch.tensor(np.concatenate(source), **place),
-            torch.tensor(np.concatenate(target), **place),
-            torch.tensor(np.concatenate(weight), **real),
-            torch.tensor(stack(covered), **place),
-            torch.tensor(given > 0, **place) if filled else None,
+            tensor(np.concatenate(source)),
+            tensor(np.concatenate(target)),
+            tensor(np.concatenate(weight)),
+            cast(Tensor, stack(covered)),
+            None if given is None or not filled else tensor(given > 0),
             query_coords,
-            None if queries is None else torch.tensor(stack(nearest), **place),
-            None if queries is None else torch.tensor(stack(share), **real),
+            stack(nearest),
+            stack(share),
         )
 
     def _edges(self, points: np.ndarray, weights: np.ndarray | None) -> Neighbours:

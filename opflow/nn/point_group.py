@@ -56,8 +56,8 @@ class PointGroup:
     def turned_modes(self, halves: Sequence[int]) -> Tensor:
         r"""Return the place of the mode :math:`g^{-1} k` for each mode k and each g: `(modes, g)`.
 
-        Modes are those of the box :math:`|k_a| \le` `halves[a]` in ascending order, the last axis fastest. The
-        first two axes, which turn, have the same half.
+        Modes are those of the box :math:`|k_a| \le` `halves[a]` in ascending order, the last axis fastest.
+        The first two axes, which turn, have the same half.
 
         Example:
             >>> PointGroup.named("p4").turned_modes((1, 1))[:3, 1].tolist()  # (-1, -1), (-1, 0), (-1, 1)

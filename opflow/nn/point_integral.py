@@ -137,6 +137,7 @@ class PointIntegralConv(nn.Module):
         self._check(x, support)
         weight = self.weight.unflatten(0, (self.groups, -1))  # (group, first, second, function)
         if self.transposed:
+            assert support.query_weights is not None  # as checked
             x = (x * support.query_weights[:, None]).movedim(0, 1).unflatten(2, (self.groups, -1))
             x = torch.einsum("mbgo,goil->mlbgi", x, weight)
             y = _product(support.adjoint, support.matrix, x.flatten(0, 1).flatten(1))
@@ -189,14 +190,14 @@ def _product(matrix: Tensor, adjoint: Tensor, x: Tensor) -> Tensor:
 
 def _neighbours(points: np.ndarray, queries: np.ndarray, radius: float, box) -> tuple[np.ndarray, ...]:
     """Return query, point and offset from the one to the other, for all pairs within the radius."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     if box is not None:
         box = np.array(per_axis("box", box, 2))
         if radius > box.min() / 2:
             raise ValueError(f"radius={radius} is more than half of the periodic box {tuple(box.tolist())}")
         points, queries = points % box, queries % box
-    tree, other = cKDTree(points, boxsize=box), cKDTree(queries, boxsize=box)
+    tree, other = KDTree(points, boxsize=box), KDTree(queries, boxsize=box)
     pairs = other.sparse_distance_matrix(tree, radius, output_type="ndarray")
     offset = points[pairs["j"]] - queries[pairs["i"]]
     if box is not None:

@@ -24,7 +24,8 @@ class GroupNorm(nn.Module):
     Example:
         >>> import torch
         >>> norm = GroupNorm(64, activate=False)
-        >>> torch.allclose(norm(torch.randn(2, 64, 9)).view(2, 32, -1).mean(-1), torch.zeros(()), atol=1e-6)
+        >>> groups = norm(torch.randn(2, 64, 9)).unflatten(1, (32, 2))
+        >>> torch.allclose(groups.mean((2, 3)), torch.zeros(2, 32), atol=1e-6)
         True
     """
 

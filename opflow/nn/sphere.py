@@ -69,7 +69,7 @@ class SphericalConv(nn.Module):
         """Apply the layer; the output lives on `out_grid`, or on the grid of `x` when None."""
         grid = tuple(x.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
-        degrees = min(self.degrees, *(resolved_degrees(*g, self.grid) for g in (grid, out_grid)))
+        degrees = min(self.degrees, *(resolved_degrees(n, m, self.grid) for n, m in (grid, out_grid)))
         analysis = _as(_table("legendre", grid[0], degrees, self.grid, True), x)  # (order, degree, latitude)
         synthesis = _as(_table("legendre", out_grid[0], degrees, self.grid, False), x)
         modes = torch.view_as_real(torch.fft.rfft(x, norm="forward")[..., :degrees])
@@ -147,7 +147,9 @@ class SphericalIntegral(nn.Module):
         rule = "bgikm,goikm->bgokm"
         if kernels.shape[1] == kernels.shape[2] == 1:
             rule, kernels, modes = "bgkm,gkm->bgkm", kernels[:, 0, 0], modes[:, :, 0]
-        y = sum(torch.einsum(rule, modes.narrow(-2, k, n), kernels[..., k, :]) for k in range(2 * reach + 1))
+        y = torch.einsum(rule, modes.narrow(-2, 0, n), kernels[..., 0, :])
+        for k in range(1, 2 * reach + 1):
+            y = y + torch.einsum(rule, modes.narrow(-2, k, n), kernels[..., k, :])
         return torch.fft.irfft(y.view(x.shape[0], -1, *y.shape[-2:]), n=m)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from opflow.nn.channel_mlp import ChannelMLP
+from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP
 
 
 class TransformerLayer(nn.Module):
@@ -28,15 +28,16 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.out = nn.Linear(channels, channels)
+        self.qkv = ChannelLinear(channels, 3 * channels)
+        self.out = ChannelLinear(channels, channels)
         self.mlp = ChannelMLP(channels, 4 * channels, channels, gelu)
 
     def forward(self, u: Tensor, angles: Tensor) -> Tensor:
         """Map `(batch, point, channels)`; angles are `(point, pairs)`."""
-        q, k, v = self.qkv(self.norm1(u)).unflatten(-1, (3, self.heads, -1)).movedim(1, 3).unbind(1)
+        channels = self.qkv(self.norm1(u).movedim(-1, 1))
+        q, k, v = channels.unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
         attended = scaled_dot_product_attention(turn(q, angles), turn(k, angles), v)
-        u = u + self.out(attended.transpose(1, 2).flatten(2))
+        u = u + self.out(attended.transpose(-1, -2).flatten(1, 2)).movedim(1, -1)
         return u + self.mlp(self.norm2(u).movedim(-1, 1)).movedim(1, -1)
 
 

@@ -121,7 +121,7 @@ class UNet(nn.Module):
         x = self.first(channels_last(x))
         left = [x]
         for level, stages in enumerate(self.down):
-            for stage in stages:
+            for stage in stages.children():
                 x = _apply(stage, x, conditions)
                 left.append(x)
             if level < len(self.shrink):
@@ -130,7 +130,7 @@ class UNet(nn.Module):
         for stage in self.middle:
             x = _apply(stage, x, conditions)
         for level, stages in enumerate(self.up):
-            for stage in stages:
+            for stage in stages.children():
                 x = _apply(stage, torch.cat([x, left.pop()], 1), conditions)
             if level < len(self.grow):
                 x = self.grow[level](x, left[-1].shape[2:])

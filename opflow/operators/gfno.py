@@ -51,7 +51,8 @@ class GFNO(Operator):
     Raises:
         ValueError: an argument, or the shape of an input, does not fit; the message says what would.
 
-    Source: Helwig et al., Group Equivariant Fourier Neural Operators for Partial Differential Equations, 2023.
+    Source: Helwig et al., Group Equivariant Fourier Neural Operators for Partial Differential Equations,
+        2023.
 
     Example:
         >>> model = GFNO(n_modes=(8, 8), in_channels=1, out_channels=1, hidden_channels=4, n_layers=2)
@@ -77,8 +78,8 @@ class GFNO(Operator):
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         if isinstance(n_modes, int) or len(n_modes) not in (2, 3) or min(n_modes) < 1:
             raise ValueError(
-                f"n_modes={n_modes!r} needs one number of modes per axis of the plane, and one for time where "
-                "the fields have it, such as (16, 16) or (16, 16, 8)"
+                f"n_modes={n_modes!r} needs one number of modes per axis of the plane, and one for time "
+                "where the fields have it, such as (16, 16) or (16, 16, 8)"
             )
         sizes = {"in_channels": in_channels, "out_channels": out_channels}
         sizes |= {"hidden_channels": hidden_channels, "n_layers": n_layers}
@@ -138,6 +139,6 @@ def _refuse_what_turns(group: str, **turns: Tensor) -> None:
     for name, matrices in turns.items():
         if not (matrices == torch.eye(matrices.shape[-1])).all():
             raise ValueError(
-                f"radial kernels act on plain channels, which cannot hold what an element of {group!r} changes: "
-                f"{name} must be scalars; use radial=False for others"
+                f"radial kernels act on plain channels, which cannot hold what an element of {group!r} "
+                f"changes: {name} must be scalars; use radial=False for others"
             )

@@ -18,7 +18,7 @@ class LocalSFNO(Operator):
     r"""Local spherical neural operator: `LocalNO` on the sphere.
 
     Layers add a convolution in spherical harmonics and an integral over the geodesic disc round every point,
-    :math:`u' = \sigma(M\,\sigma(K u + I u + S u) + g \odot u)`. Fields live on the grids of
+    :math:`u' = \sigma(M\,\sigma(K u + L I u + S u) + g \odot u)`. Fields live on the grids of
     `pde_data.SphereGrid`, latitudes from south to north. Without embedding and with isotropic kernels, the
     default, the model commutes with rotations: about the axis by whole points to rounding, and with others
     up to an error that vanishes with the spacing.
@@ -89,9 +89,9 @@ class LocalSFNO(Operator):
             LocalBlock(
                 width,
                 spectral=SphericalConv(width, width, n_modes, grid),
-                branches=[SphericalIntegral(width, width, basis, radius=radius, grid=grid, groups=width)]
+                local=SphericalIntegral(width, width, basis, radius=radius, grid=grid, groups=width)
                 if disco[layer]
-                else [],
+                else None,
                 last=layer == n_layers - 1,
             )
             for layer in range(n_layers)

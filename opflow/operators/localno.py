@@ -13,6 +13,7 @@ from opflow.nn.differential import DifferentialConv
 from opflow.nn.filter_bases import filter_basis
 from opflow.nn.local_block import LocalBlock, per_layer
 from opflow.nn.local_integral import IntegralConv
+from opflow.nn.local_sum import LocalSum
 from opflow.nn.spectral import SpectralConv
 from opflow.operators.base import Operator
 
@@ -20,12 +21,11 @@ from opflow.operators.base import Operator
 class LocalNO(Operator):
     r"""Local neural operator: Fourier layers with differential and local integral kernels added.
 
-    .. math:: u' = \sigma(M\,\sigma(K u + D u + I u + S u) + g \odot u)
+    .. math:: u' = \sigma(M\,\sigma(K u + L (D + I) u + S u) + g \odot u)
 
     The spectral convolution K sees the whole domain through few modes; the differential operator D and the
     integral I over a disc see everything, through little of the domain. Both have physical units, so that
-    one set of weights is one operator on every grid. Kernels act channel by channel, a matrix mixes channels
-    behind each.
+    one set of weights is one operator on every grid. D and I act channel by channel, and a matrix L mixes.
 
     Args:
         n_modes: modes kept per space axis, negative and positive together; its length is the number of
@@ -100,28 +100,46 @@ class LocalNO(Operator):
         self.n_modes = n_modes
         self.positional_embedding = positional_embedding
         self.periodic = periodic_axes(periodic, n_dim)
-        box = {"domain_length": per_axis("domain_length", domain_length, n_dim), "periodic": self.periodic}
+        lengths = per_axis("domain_length", domain_length, n_dim)
         spectral = per_layer("spectral_layers", spectral_layers, n_layers)
         diff = per_layer("diff_layers", diff_layers, n_layers)
         disco = per_layer("disco_layers", n_dim == 2 if disco_layers is None else disco_layers, n_layers)
         if any(disco) and n_dim != 2:
             raise ValueError(f"disco_layers are for two dimensions, and n_modes={n_modes} has {n_dim}")
-        shortest = [2 * length / m for length, m in zip(box["domain_length"], n_modes)]
+        shortest = [2 * length / m for length, m in zip(lengths, n_modes)]
         radius = max(shortest) / 2 if radius_cutoff is None else radius_cutoff
         # Waves that K keeps then have derivatives of size one.
         length_scale = [wave / (2 * math.pi) for wave in shortest]
 
-        basis = filter_basis(disco_basis, disco_kernel_shape) if any(disco) else None
+        basis = filter_basis(disco_basis, disco_kernel_shape)
 
-        def branches(layer: int) -> list[nn.Module]:
-            found = []
-            if diff[layer]:
-                size = fin_diff_kernel_size
-                options = dict(box, n_dim=n_dim, kernel_size=size, length_scale=length_scale, groups=width)
-                found.append(DifferentialConv(width, width, **options))
-            if disco[layer]:
-                found.append(IntegralConv(width, width, basis, radius=radius, groups=width, **box))
-            return found
+        def differential() -> DifferentialConv:
+            return DifferentialConv(
+                width,
+                width,
+                n_dim=n_dim,
+                kernel_size=fin_diff_kernel_size,
+                domain_length=lengths,
+                periodic=self.periodic,
+                length_scale=length_scale,
+                groups=width,
+            )
+
+        def integral() -> IntegralConv:
+            return IntegralConv(
+                width,
+                width,
+                basis,
+                radius=radius,
+                domain_length=lengths,
+                periodic=self.periodic,
+                groups=width,
+            )
+
+        def local(layer: int) -> nn.Module | None:
+            if diff[layer] and disco[layer]:
+                return LocalSum(differential(), integral())
+            return differential() if diff[layer] else integral() if disco[layer] else None
 
         activation = ACTIVATIONS["gelu"]
         embedded = in_channels
@@ -132,7 +150,7 @@ class LocalNO(Operator):
             LocalBlock(
                 width,
                 spectral=SpectralConv(width, width, n_modes) if spectral[layer] else None,
-                branches=branches(layer),
+                local=local(layer),
                 last=layer == n_layers - 1,
             )
             for layer in range(n_layers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Real
+from typing import cast
 
 import numpy as np
 import torch
@@ -129,13 +130,16 @@ class MINO(PointOperator):
         code = self._code(geometry.coords)
         nodes = torch.as_tensor(self._graph.nodes).to(values)
         tokens = self.encoder(values, geometry, code, self._code(nodes))
-        condition = self.condition(position_code(time[:, None], width)) if self.condition else None
+        condition = None
+        if self.condition is not None and time is not None:
+            condition = self.condition(position_code(time[:, None], width))
         mask = None
         if self._graph.quadrature:
             mask = geometry.covered
             mask = mask[None, None, None] if geometry.shared else mask[:, None, None]
         h = tokens
         for block in self.blocks:
+            block = cast(PerceiverBlock, block)
             h = block(h, block.keys(tokens, condition), condition, mask)
         if self.unet is not None:
             h = h if mask is None else torch.where(mask[:, 0].mT, h, 0.0)

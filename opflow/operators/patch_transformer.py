@@ -39,7 +39,7 @@ class PatchTransformer(Operator):
     Raises:
         ValueError: a size that does not fit, or an output grid other than that of the input.
 
-    Source: Dosovitskiy et al., An Image is Worth 16x16 Words, 2021; see `opflow.nn.TransformerLayer`.
+    Source: Dosovitskiy et al., An Image is Worth 16x16 Words, 2021; Su et al., RoFormer, 2021 (positions).
 
     Example:
         >>> model = PatchTransformer(1, 2, patch=4, hidden_channels=16, n_layers=1, heads=2)

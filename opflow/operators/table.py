@@ -1,6 +1,6 @@
 """The operators by name."""
 
-from opflow.operators.base import BaseOperator
+from opflow.operators.base import Operator
 from opflow.operators.convnext_unet import ConvNeXtUNet
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
@@ -9,10 +9,11 @@ from opflow.operators.local_sfno import LocalSFNO
 from opflow.operators.localno import LocalNO
 from opflow.operators.mino import MINO
 from opflow.operators.patch_transformer import PatchTransformer
+from opflow.operators.points import PointOperator
 from opflow.operators.symmetrize import Symmetrize
 from opflow.operators.unet import UNet
 
-OPERATORS: dict[str, type[BaseOperator]] = {
+OPERATORS: dict[str, type[Operator] | type[PointOperator]] = {
     "FNO": FNO,
     "ConvNeXtUNet": ConvNeXtUNet,
     "GFNO": GFNO,
@@ -26,7 +27,7 @@ OPERATORS: dict[str, type[BaseOperator]] = {
 }
 
 
-def build(name: str, **arguments) -> BaseOperator:
+def build(name: str, **arguments) -> Operator | PointOperator:
     """Build an operator by name; `"neuralop:UNO"` wraps that model of neuraloperator.
 
     Raises:

@@ -56,7 +56,7 @@ def mesh_comparison(
             f"cannot draw a target of shape {y.shape} and a prediction of shape {p.shape} with {len(names)} "
             f"channel names on a mesh of {len(mesh.points)} nodes: both need (channel, node)"
         )
-    places = Triangulation(*mesh.points.T, mesh.triangles)
+    places = Triangulation(mesh.points[:, 0], mesh.points[:, 1], mesh.triangles)
     wide, high = np.ptp(mesh.points, axis=0)
     height = 2.6 * float(np.clip(high / wide, 0.3, 2.0))
     figure = new_figure(3 * 2.6 + 2.3, len(y) * (height + 0.35) + 0.35, layout="compressed")

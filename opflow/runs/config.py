@@ -176,6 +176,22 @@ RUNS: dict[str, tuple[str, RunConfig]] = {
             ),
         ),
     ),
+    "gfno-navier-stokes": (
+        "GFNO that steps two-dimensional vorticity, for a forcing that quarter turns leave as it is, or none",
+        RunConfig(
+            model="GFNO",
+            options={
+                "n_modes": [24, 24],
+                "hidden_channels": 10,
+                "n_layers": 4,
+                "in_kinds": "pseudoscalar",
+                "out_kinds": "pseudoscalar",
+            },
+            train=TrainConfig(
+                epochs=50, batch_size=16, learning_rate=2e-3, predict="increment", rollout_steps=10
+            ),
+        ),
+    ),
     "fno-darcy": (
         "FNO from the coefficient of Darcy flow to its pressure",
         RunConfig(

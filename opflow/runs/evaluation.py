@@ -10,7 +10,8 @@ from torch import Tensor
 
 from opflow import metrics
 from opflow.autoregression import rollout
-from opflow.operators.base import BaseOperator, Operator
+from opflow.operators.base import Operator
+from opflow.operators.points import PointOperator
 
 if TYPE_CHECKING:
     from pde_data import FieldDataset, MeshDataset
@@ -36,7 +37,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: BaseOperator, dataset: "FieldDataset | MeshDataset", *, batch_size: int = 32
+    model: Operator | PointOperator, dataset: "FieldDataset | MeshDataset", *, batch_size: int = 32
 ) -> Evaluation:
     """Measure a model on all pairs, and on all trajectories where there are some, of a data set.
 
@@ -58,6 +59,10 @@ def evaluate(
         from opflow.runs.mesh_evaluation import evaluate_on_meshes
 
         return evaluate_on_meshes(model, dataset, batch_size=batch_size)
+    if isinstance(model, PointOperator):
+        raise ValueError(
+            f"{type(model).__name__} works on points, and {dataset.name} has grids: use an operator on grids"
+        )
     errors, persistence, spectra = _Table(dataset), _Table(dataset), []
     periodic = bool(np.all(dataset.grid.periodic))
     sample = None

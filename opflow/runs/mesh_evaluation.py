@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from opflow import metrics
+from opflow.operators.base import BaseOperator
 from opflow.operators.points import PointOperator
 from opflow.runs.evaluation import Evaluation, summary
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _METRICS = {"relative_l2": metrics.relative_l2, "nrmse": metrics.nrmse, "vrmse": metrics.vrmse}
 
 
-def evaluate_on_meshes(model: PointOperator, dataset: "MeshDataset", *, batch_size: int = 32) -> Evaluation:
+def evaluate_on_meshes(model: BaseOperator, dataset: "MeshDataset", *, batch_size: int = 32) -> Evaluation:
     """Measure a model on all samples of a data set; norms and means are by the quadrature weights.
 
     `Evaluation.sample` holds the mesh of the first sample, `points`, `triangles` and `tags`, besides.

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from opflow.operators.base import Operator, placed
 from opflow.operators.points import PointOperator
+from opflow.operators.symmetrize import Symmetrize
 from opflow.training.batches import read
 from opflow.training.config import TrainConfig
 from opflow.training.objective import apply
@@ -55,7 +56,8 @@ def frame_channels(model: nn.Module, dataset: Dataset, dtype: torch.dtype) -> in
             be unrolled for, or the model has modes that the fields do not.
     """
     x, y, *points = read(dataset, np.arange(1))
-    if isinstance(model, Operator if points else PointOperator):
+    on_grids = isinstance(model, Operator) and not isinstance(model, Symmetrize)  # which works on both
+    if on_grids if points else isinstance(model, PointOperator):
         kinds = ("grids", "points") if points else ("points", "grids")
         raise ValueError(
             f"{type(model).__name__} works on {kinds[0]}, and the data lie on {kinds[1]}: "

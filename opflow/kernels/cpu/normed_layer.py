@@ -1,4 +1,4 @@
-"""The pointwise part of the published G-FNO layer, and the last axis of its inverse transform, tile by tile."""
+"""The pointwise part of a published G-FNO layer, and the last axis of its inverse transform, by tiles."""
 
 from math import ceil
 
@@ -21,7 +21,8 @@ def forward(u: Tensor, t: Tensor, basis: Tensor, *weights: Tensor, last: bool, o
 
     Shapes:
         u and out `(lines, points, c)`, t `(lines, k, c)`, basis `(points, k)`; weights are w1, b1, w2, b2 and
-        skip of `normed_layer_reference`, and t comes with its channels transformed by `walsh`; all contiguous.
+        skip of `normed_layer_reference`, and t comes with its channels transformed by `walsh`; all
+        contiguous.
     """
     lines, points, channels = u.shape
     sizes = (lines, points, channels, len(weights[1]), basis.shape[1], int(last), len(weights[0]))

@@ -92,7 +92,7 @@ def add_times(x, y, out, size):
 
 @njit(**_OPTIONS)
 def walsh(x, m, width, blocks):
-    """Replace the blocks of each row, 1, 2 or 4 in `width` columns, by their sums with all patterns of signs."""
+    """Replace the 1, 2 or 4 blocks of each row of `width` numbers by their sums with all sign patterns."""
     size = width // 2
     while blocks > 1:
         for first in range(0, m * width, 2 * size):
