@@ -203,7 +203,7 @@ class Symmetrize(Operator):
             return super().predict(x, *where, **options)
         weight = next(self.parameters())
 
-        def here(given):
+        def here(given: Any) -> Any:
             if given is None or isinstance(given, float | int):
                 return given
             return placed(torch.as_tensor(given), weight.device, weight.dtype)
