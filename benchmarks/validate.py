@@ -2,6 +2,7 @@
 
     python benchmarks/validate.py             # ten faults, a clean set of every equation, ten audits
     python benchmarks/validate.py --seeds 2   # fewer audits
+    python benchmarks/validate.py --first 100 # audits of other seeds
 
 Prints three tables and ends with status 1 when a fault is missed, a clean set fails or a verdict is wrong.
 The faults are those of `tests/faults.py`, the clean sets two members of every equation in
@@ -72,7 +73,7 @@ def clean(folder: Path) -> int:
     return wrong
 
 
-def audits(folder: Path, seeds: int) -> int:
+def audits(folder: Path, seeds: range) -> int:
     import pde_data
     from pde_data import audit
 
@@ -82,7 +83,7 @@ def audits(folder: Path, seeds: int) -> int:
     }
     print(f"{'audit':<22}" + "".join(f"{name:<34}" for name in AUDITED))
     wrong = 0
-    for seed in range(seeds):
+    for seed in seeds:
         for name, parameters in settings.items():
             path = pde_data.generate(
                 name, folder / f"{name}_{seed}.h5", samples=32, seed=seed, processes=1, **parameters
@@ -92,7 +93,7 @@ def audits(folder: Path, seeds: int) -> int:
             wrong += tuple(score.verdict for score in scores) != EXPECTED[name]
             cells = [f"{s.verdict} {s.defect:.3f} ({s.low:.3f} .. {s.high:.3f})" for s in scores]
             print(f"{name + ' ' + str(seed):<22}" + "".join(f"{cell:<34}" for cell in cells), flush=True)
-    print(f"{wrong} wrong verdicts of {2 * seeds}")
+    print(f"{wrong} wrong verdicts of {2 * len(seeds)}")
     return wrong
 
 
@@ -101,11 +102,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=10, help="audits of each flow")
+    parser.add_argument("--first", type=int, default=0, help="first seed of the audits")
     options = parser.parse_args()
+    seeds = range(options.first, options.first + options.seeds)
     harness.pin_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        return int(bool(faults(path) + clean(path) + audits(path, options.seeds)))
+        return int(bool(faults(path) + clean(path) + audits(path, seeds)))
 
 
 if __name__ == "__main__":

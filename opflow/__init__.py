@@ -10,9 +10,20 @@ from pde_data.lazy import attach
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ConvNeXtUNet": "opflow.operators",
     "FNO": "opflow.operators",
+    "GFNO": "opflow.operators",
+    "LocalNO": "opflow.operators",
+    "LocalSFNO": "opflow.operators",
+    "MINO": "opflow.operators",
     "Operator": "opflow.operators",
+    "PatchTransformer": "opflow.operators",
+    "PointOperator": "opflow.operators",
+    "UNet": "opflow.operators",
     "build": "opflow.operators",
+    "Certificate": "opflow.certification",
+    "certify": "opflow.certification",
+    "equivariance": "opflow.equivariance",
     "TrainConfig": "opflow.training",
     "fit": "opflow.training",
     "rollout": "opflow.autoregression",
@@ -24,13 +35,24 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from opflow import equivariance as equivariance
     from opflow import export as export
     from opflow import interop as interop
     from opflow import metrics as metrics
     from opflow import plot as plot
     from opflow.autoregression import rollout as rollout
+    from opflow.certification import Certificate as Certificate
+    from opflow.certification import certify as certify
     from opflow.operators import FNO as FNO
+    from opflow.operators import GFNO as GFNO
+    from opflow.operators import MINO as MINO
+    from opflow.operators import ConvNeXtUNet as ConvNeXtUNet
+    from opflow.operators import LocalNO as LocalNO
+    from opflow.operators import LocalSFNO as LocalSFNO
     from opflow.operators import Operator as Operator
+    from opflow.operators import PatchTransformer as PatchTransformer
+    from opflow.operators import PointOperator as PointOperator
+    from opflow.operators import UNet as UNet
     from opflow.operators import build as build
     from opflow.save import load as load
     from opflow.training import TrainConfig as TrainConfig
@@ -38,9 +60,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FNO",
+    "GFNO",
+    "MINO",
+    "Certificate",
+    "ConvNeXtUNet",
+    "LocalNO",
+    "LocalSFNO",
     "Operator",
+    "PatchTransformer",
+    "PointOperator",
     "TrainConfig",
+    "UNet",
     "build",
+    "certify",
+    "equivariance",
     "export",
     "fit",
     "interop",

@@ -1,7 +1,11 @@
 """Step a model through time by feeding its predictions back."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+from opflow.nn.point_geometry import PointGeometry
 
 
 def slide(window: Tensor, frame: Tensor) -> Tensor:
@@ -10,7 +14,13 @@ def slide(window: Tensor, frame: Tensor) -> Tensor:
 
 
 def rollout(
-    model: nn.Module, x0: Tensor, steps: int, *, batch_size: int | None = None, grad: bool = False
+    model: nn.Module,
+    x0: Tensor,
+    steps: int,
+    *,
+    geometry: PointGeometry | None = None,
+    batch_size: int | None = None,
+    grad: bool = False,
 ) -> Tensor:
     r"""Apply a one-step model `steps` times, each time to its own latest predictions.
 
@@ -21,6 +31,8 @@ def rollout(
         model: maps `(batch, window * c, *space)` to `(batch, c, *space)`.
         x0: `(batch, window * c, *space)`, the first frames, oldest first, on the device of the model.
         steps: number of frames to predict.
+        geometry: for a point operator, `model.geometry(coords, weights)` of one set of points; `x0` is then
+            `(batch, point, window * c)` and the result `(batch, steps, point, c)`.
         batch_size: trajectories stepped at a time, to bound the memory; all of them when None.
         grad: keep the graph, to differentiate through the whole rollout.
 
@@ -29,7 +41,8 @@ def rollout(
 
     Raises:
         ValueError: `steps` or `batch_size` is not positive, or the channels of the output do not divide
-            those of the input, so that predictions cannot take the place of frames.
+            those of the input, so that predictions cannot take the place of frames; or the geometry has
+            points of its own for each sample.
 
     Example:
         >>> double = torch.nn.Conv1d(1, 1, 1, bias=False)
@@ -41,16 +54,21 @@ def rollout(
         raise ValueError(f"a rollout needs at least one step, got steps={steps}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if geometry is not None and not geometry.shared:
+        raise ValueError("a rollout at points needs one set of them, coords (point, dim), for all samples")
     was_training = model.training
     model.train(was_training and grad)
     try:
         with torch.set_grad_enabled(grad):
-            return torch.cat([_rollout(model, x, steps) for x in x0.split(batch_size or len(x0))])
+            parts = x0.split(batch_size or len(x0))
+            if geometry is None:
+                return torch.cat([_rollout(model, x, steps) for x in parts])
+            return torch.cat([_rollout(lambda u: model(u.mT, geometry).mT, x.mT, steps).mT for x in parts])
     finally:
         model.train(was_training)
 
 
-def _rollout(model: nn.Module, window: Tensor, steps: int) -> Tensor:
+def _rollout(model: Callable[[Tensor], Tensor], window: Tensor, steps: int) -> Tensor:
     frames = []
     for _ in range(steps):
         frame = model(window)

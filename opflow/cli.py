@@ -1,4 +1,4 @@
-"""The command `opflow`: train, evaluate, predict, export, compare, list."""
+"""The command `opflow`: train, evaluate, predict, export, certify, compare, list."""
 
 import json
 import sys
@@ -24,6 +24,7 @@ examples:
   opflow evaluate runs/ns --resolution 128
   opflow predict runs/ns --data start.h5 --out prediction.h5 --steps 20
   opflow export runs/ns --to onnx
+  opflow certify runs/ns --group p4 --grids 32 48 64
   opflow compare runs/ns runs/wide
 """
 
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "evaluate": evaluate,
             "predict": predict,
             "export": export,
+            "certify": certify,
             "compare": compare,
             "list": list_known,
         }
@@ -206,6 +208,46 @@ def export(run: Positional[Path], to: Literal["onnx", "pt2"]) -> None:
     from opflow import runs
 
     print(runs.export(run, to))
+
+
+def certify(
+    run: Positional[Path],
+    group: str | None = None,
+    grids: tuple[int, ...] = (),
+    translation: bool | None = None,
+    in_kinds: tuple[str, ...] = (),
+    out_kinds: tuple[str, ...] = (),
+    tolerance: float | None = None,
+) -> None:
+    """Measure symmetries, independence of the grid and derivatives of a run; fails above the tolerance.
+
+    What the model claims is judged, and what is asked for here; the rest is shown. `certificate.json` in the
+    run's folder holds the table.
+
+    example: opflow certify runs/ns --group p4 --grids 32 48 64
+
+    Args:
+        run: Folder of the run.
+        group: Judge the elements of this group: p4 or p4m; for point clouds SO(2), O(2), SO(3) or O(3).
+        grids: Judge the change between grids of so many points per axis.
+        translation: Judge translations of the grid, or only show them.
+        in_kinds: How the input fields turn: scalar, pseudoscalar or vector, one for each.
+        out_kinds: How the output fields turn.
+        tolerance: Largest error of every check; by default what rounding leaves.
+    """
+    from opflow import runs
+
+    certificate = runs.certify(
+        run,
+        group=group,
+        grids=grids or None,
+        translation=translation,
+        in_kinds=in_kinds or None,
+        out_kinds=out_kinds or None,
+        tolerance=tolerance,
+    )
+    print(certificate)
+    certificate.require()
 
 
 def compare(run: Positional[Path], other: Positional[Path]) -> None:

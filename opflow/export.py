@@ -1,7 +1,7 @@
 """Write a model as a graph that runs without this package: torch.export (`.pt2`) and ONNX.
 
 The graph maps raw fields to raw fields, normalisation included, for any batch size and any grid with more
-points per axis than the model has modes.
+points per axis than the model has modes. That of a point operator holds one set of points.
 """
 
 import warnings
@@ -16,17 +16,27 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
+    from opflow.nn.point_geometry import PointGeometry
     from opflow.operators.base import Operator
+    from opflow.operators.points import PointOperator
 
 
-def to_pt2(model: "Operator", path: str | PathLike, example: Tensor) -> None:
+def to_pt2(
+    model: "Operator | PointOperator",
+    path: str | PathLike,
+    example: Tensor,
+    geometry: "PointGeometry | None" = None,
+) -> None:
     """Write `model` as a torch.export archive; `load_pt2(path)` or `torch.export.load(path)` reads it.
 
     Args:
         model: the model; it is exported in evaluation mode and in its dtype.
         path: the file to write, by custom `*.pt2`.
         example: an input `(batch, in_channels, *space)` on a grid with more points per axis than modes. Its
-            batch size and grid do not limit the exported model.
+            batch size and grid do not limit the exported model. For a point operator `(batch, point,
+            in_channels)`.
+        geometry: for a point operator, `model.geometry(coords, weights)`; the exported model has these points
+            and takes values, and the time `(batch,)` where the model does.
 
     Raises:
         ValueError: the model cannot be traced for every grid, or the grid of `example` is too coarse; the
@@ -45,7 +55,7 @@ def to_pt2(model: "Operator", path: str | PathLike, example: Tensor) -> None:
     """
     from torch._export.serde.serialize import SerializeError
 
-    program = _trace(model, example)
+    program = _trace(model, example, geometry)
     try:
         torch.export.save(program, path)
     except SerializeError as error:
@@ -69,13 +79,19 @@ def load_pt2(path: str | PathLike) -> nn.Module:
     return torch.export.load(path).module()
 
 
-def to_onnx(model: "Operator", path: str | PathLike, example: Tensor) -> None:
+def to_onnx(
+    model: "Operator | PointOperator",
+    path: str | PathLike,
+    example: Tensor,
+    geometry: "PointGeometry | None" = None,
+) -> None:
     """Write `model` as an ONNX graph with input `x`, output `y`, dynamic batch and grid.
 
     Args:
         model: the model; it is exported in evaluation mode and in its dtype, which must be real.
         path: the file to write, by custom `*.onnx`. Weights beyond 2 GB go to a file beside it.
         example: as for `to_pt2`.
+        geometry: as for `to_pt2`.
 
     Raises:
         ImportError: the extra `export` (onnx, onnxscript) is not installed.
@@ -101,7 +117,7 @@ def to_onnx(model: "Operator", path: str | PathLike, example: Tensor) -> None:
         round: lambda x, _digits=None: op.Cast(op.Round(x), to=int64),  # pyright: ignore
         torch.ops.aten.remainder.Scalar: lambda x, n: op.Mod(x, op.CastLike(n, x)),  # pyright: ignore
     }
-    program = _trace(model, example)
+    program = _trace(model, example, geometry)
     with warnings.catch_warnings():  # deprecations inside torch's converter
         warnings.simplefilter("ignore")
         try:
@@ -109,7 +125,7 @@ def to_onnx(model: "Operator", path: str | PathLike, example: Tensor) -> None:
                 program,
                 (),
                 str(path),
-                input_names=["x"],
+                input_names=["x", "time"][: len(program.graph_signature.user_inputs)],
                 output_names=["y"],
                 custom_translation_table=sizes,
                 verbose=False,
@@ -121,7 +137,49 @@ def to_onnx(model: "Operator", path: str | PathLike, example: Tensor) -> None:
             ) from error
 
 
-def _trace(model: "Operator", example: Tensor) -> "ExportedProgram":
+def _trace(
+    model: "Operator | PointOperator", example: Tensor, geometry: "PointGeometry | None"
+) -> "ExportedProgram":
+    from opflow.operators.points import PointOperator
+
+    if isinstance(model, PointOperator) != (geometry is not None):
+        raise ValueError(
+            f"{type(model).__name__} works on "
+            + ("grids and takes no geometry" if geometry else "points: give geometry=model.geometry(coords)")
+        )
+    if len(example) < 2:
+        example = example.expand(2, *example.shape[1:])  # a batch of one would be taken for a constant
+    dynamic = torch.export.Dim.DYNAMIC
+    if isinstance(model, PointOperator) and geometry is not None:
+        model._check(example, geometry)
+        if not geometry.shared:
+            raise ValueError(
+                "the geometry has points of its own for each sample, which would fix the batch: export with "
+                "one set of points, (point, dim)"
+            )
+        traced, sizes = _AtPoints(model, geometry), [{0: dynamic}]
+        inputs = [example.contiguous()]
+        if model.timed:
+            inputs, sizes = [*inputs, example.new_zeros(len(example))], [*sizes, {0: dynamic}]
+    else:
+        _check_grid(model, example)
+        traced, inputs = model, [example.contiguous()]
+        sizes = [{axis: dynamic for axis in range(example.ndim) if axis != 1}]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(traced, tuple(inputs), dynamic_shapes=tuple(sizes), strict=False)
+    except (RuntimeError, ValueError) as error:  # what torch.export raises is not one class
+        raise ValueError(
+            f"{type(model).__name__} cannot be traced for every batch size and grid: {error}"
+        ) from error
+    finally:
+        model.train(was_training)
+
+
+def _check_grid(model: "Operator", example: Tensor) -> None:
     model._check(example)
     n_modes = getattr(model, "n_modes", None)
     grid = tuple(example.shape[2:])
@@ -130,19 +188,17 @@ def _trace(model: "Operator", example: Tensor) -> "ExportedProgram":
             f"the example has a grid of {grid} points; a model with n_modes={tuple(n_modes)} is exported "
             "on a grid with more points than modes on every axis"
         )
-    if len(example) < 2:
-        example = example.expand(2, *example.shape[1:])  # a batch of one would be taken for a constant
-    dynamic = torch.export.Dim.DYNAMIC
-    sizes = {axis: dynamic for axis in range(example.ndim) if axis != 1}
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.export.export(model, (example.contiguous(),), dynamic_shapes=(sizes,), strict=False)
-    except (RuntimeError, ValueError) as error:  # what torch.export raises is not one class
-        raise ValueError(
-            f"{type(model).__name__} cannot be traced for every batch size and grid: {error}"
-        ) from error
-    finally:
-        model.train(was_training)
+
+
+class _AtPoints(nn.Module):
+    """A point operator together with its points, which become constants of the graph."""
+
+    def __init__(self, model: "PointOperator", geometry: "PointGeometry"):
+        super().__init__()
+        self.model, self.kind = model, type(geometry)
+        for name, part in geometry._asdict().items():
+            self.register_buffer(name, part)
+
+    def forward(self, values: Tensor, time: Tensor | None = None) -> Tensor:
+        geometry = self.kind(*(getattr(self, name) for name in self.kind._fields))
+        return self.model(values, geometry, time=time)

@@ -78,7 +78,7 @@ def _error_table(evaluations: dict[str, Any]) -> str:
     for label, numbers in evaluations.items():
         for who, key in (("trained", "errors"), ("persistence", "persistence")):
             if key in numbers:
-                cells = [_with_error(**numbers[key][metric]) for metric in _METRIC_NAMES]
+                cells = [_with_error(**numbers[key][m]) if m in numbers[key] else "" for m in _METRIC_NAMES]
                 lines.append((label, numbers["pairs"], who, *cells))
     text = _table(header, lines) + "\n\nMean over pairs ± standard error."
     for label, numbers in evaluations.items():
@@ -124,10 +124,17 @@ def _figures(folder: Path, rows: list[dict[str, Any]], evaluations: dict[str, An
 
 def _sample_figures(sample: dict[str, np.ndarray], numbers: dict[str, Any]):
     from opflow import plot
+    from pde_data.meshes import TriangleMesh
 
-    target, prediction, lengths = sample["target"], sample["prediction"], sample["lengths"].tolist()
+    target, prediction = sample["target"], sample["prediction"]
     names = numbers.get("fields") or [f"field {c}" for c in range(target.shape[1])]
     units = (numbers.get("units") or [""])[0]
+    if "triangles" in sample:
+        mesh = TriangleMesh(sample["points"], sample["triangles"], sample["tags"])
+        figure = plot.mesh_comparison(mesh, target[0], prediction[0], channel_names=names, units=units)
+        yield "Prediction of one sample", "comparison.png", figure
+        return
+    lengths = sample["lengths"].tolist()
     if target.ndim > 4:  # three space dimensions: the middle plane
         middle = target.shape[-1] // 2
         target, prediction, lengths = target[..., middle], prediction[..., middle], lengths[:2]

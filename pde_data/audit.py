@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
@@ -58,6 +58,7 @@ class Audit:
     scores: Mapping[str, Score]
     margin: float
     confidence: float
+    kinds: Mapping[str, str] = field(default_factory=dict)  # how each field turns
 
     def __getitem__(self, symmetry: str) -> Score:
         return self.scores[symmetry]
@@ -65,7 +66,8 @@ class Audit:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         scores = {name: asdict(score) for name, score in self.scores.items()}
-        return {"margin": self.margin, "confidence": self.confidence, "scores": scores}
+        numbers = {"margin": self.margin, "confidence": self.confidence}
+        return {**numbers, "kinds": dict(self.kinds), "scores": scores}
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -168,7 +170,7 @@ def symmetries(
         spatial = symmetry.name.startswith(("translation", "rotation", "reflection"))
         p_value = same_distribution(plain, images[0], rng) if spatial else None
         scores[symmetry.name] = _score(symmetry.name, dict(zip(names, found)), p_value, margin, len(pairs))
-    return Audit(scores, margin, confidence)
+    return Audit(scores, margin, confidence, {name: chosen_kinds[name] for name in names})
 
 
 Pair = tuple[np.ndarray, np.ndarray, float]

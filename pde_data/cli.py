@@ -131,7 +131,7 @@ def info(path: Positional[str], /) -> None:
     print(f"{path}: {', '.join(f'{dim} {size}' for dim, size in schema.sizes.items())}")
     for name, variable in schema.variables.items():
         units = variable.attributes.get("units")
-        unit = f" [{units}]" if units else ""
+        unit = f" [{units}]" if isinstance(units, str) and units else ""
         text = variable.attributes.get("long_name", "")
         print(f"  {name:<20} ({', '.join(variable.dims)})  {variable.values.dtype}  {text}{unit}")
     for key, value in schema.attributes.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +22,9 @@ SMALL = 2**20  # below this a variable may be all fill value
 # takes seconds, and readers open a file several times.
 _CHECKED: OrderedDict[tuple, None] = OrderedDict()
 _REMEMBERED = 64
+# Files on which the HDF5 library got lost, when and how. Not for ever: the machine may have been too busy.
+_LOST: dict[tuple, tuple[float, str]] = {}
+_FORGET = 60.0  # seconds
 
 
 def safe_open(path: str | os.PathLike, chunk_cache: int = 2**20) -> Any:
@@ -40,8 +45,7 @@ def safe_open(path: str | os.PathLike, chunk_cache: int = 2**20) -> Any:
         raise DatasetError(f"{path} is a folder, expected an HDF5 file")
     if path.stat().st_size == 0:
         raise DatasetError(f"{path} is empty (0 bytes); write or download it again")
-    if _identity(path.stat()) not in _CHECKED:
-        vet(path)
+    _vet_once(path)
     try:
         file = h5py.File(path, "r", rdcc_nbytes=chunk_cache)
     except OSError as error:
@@ -58,6 +62,21 @@ def safe_open(path: str | os.PathLike, chunk_cache: int = 2**20) -> Any:
             raise
         raise DatasetError(f"{path} is damaged ({error}); download or write it again") from error
     return file
+
+
+def _vet_once(path: Path) -> None:
+    identity = _identity(path.stat())
+    if identity in _CHECKED:
+        return
+    since, reason = _LOST.pop(identity, (-math.inf, ""))
+    try:
+        if time.monotonic() - since < _FORGET:
+            raise DatasetError(reason)
+        since = time.monotonic()
+        vet(path)
+    except DatasetError as error:
+        _LOST[identity] = since, str(error)
+        raise
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

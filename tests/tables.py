@@ -23,6 +23,8 @@ from tests.cases import (
     stokes,
     wave,
 )
+from tests.cases.operators import OperatorCase
+from tests.cases.point_operators import PointOperatorCase
 
 EQUATIONS: dict[str, EquationCase] = {
     "advection": advection.CASE,
@@ -45,4 +47,23 @@ EQUATIONS: dict[str, EquationCase] = {
     "shallow_water": shallow_water.CASE,
     "stokes": stokes.CASE,
     "wave": wave.CASE,
+}
+
+# The models of neuraloperator have tests of their own; operators on point sets, too.
+OPERATORS: dict[str, OperatorCase] = {
+    "ConvNeXtUNet": OperatorCase(dict(in_channels=2, out_channels=1, hidden_channels=4, levels=2, blocks=1)),
+    "FNO": OperatorCase(dict(n_modes=(4, 4), in_channels=2, out_channels=1, hidden_channels=6, n_layers=2)),
+    "PatchTransformer": OperatorCase(
+        dict(in_channels=2, out_channels=1, hidden_channels=16, n_layers=2, heads=2)
+    ),
+    "UNet": OperatorCase(
+        dict(in_channels=2, out_channels=1, hidden_channels=8, multipliers=(1, 2), attention=(1,))
+    ),
+}
+
+_MINO = dict(hidden_channels=16, radius=0.35, latent=(5, 4), n_layers=2)
+POINT_OPERATORS: dict[str, PointOperatorCase] = {
+    "MINO": PointOperatorCase("MINO", _MINO),
+    "MINO with a U-Net and time": PointOperatorCase("MINO", _MINO | dict(processor="unet", time=True)),
+    "MINO as published": PointOperatorCase("MINO", _MINO | dict(reduction="mean", decoder_layers=2)),
 }

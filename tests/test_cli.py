@@ -365,3 +365,13 @@ def test_help_imports_nothing_slow():
     subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL
     )
+
+
+def test_a_wrapped_model_is_trained_and_certified(data, tmp_path, capsys):
+    folder, inner = str(tmp_path / "run"), '{"class":"FNO","config":{"n_modes":[6,6],"hidden_channels":4}}'
+    words = ["--data", str(data), "--epochs", "1", "--folder", folder, "--batch-size", "8"]
+    options = ["--options", f"model={inner}", "group=p4", "rep_in=pseudoscalar", "rep_out=pseudoscalar"]
+    assert main(["train", "fno-navier-stokes", "--model", "Symmetrize", *words, *options]) == 0
+    assert main(["certify", folder]) == 0
+    assert "p4: rotation by 90" in capsys.readouterr().out
+    assert "of 7 checks: translation by" in refused(capsys, "certify", folder, "--translation", "True")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import scipy.io
 import xarray as xr
 
 import pde_data
-from pde_data import DatasetError, vetting
+from pde_data import DatasetError, safety, vetting
 from pde_data.safety import safe_open
 from pde_data.storage import Schema, Variable, write
 
@@ -573,7 +574,7 @@ def test_what_a_file_declares_is_not_what_it_gets(tmp_path):
     ],
 )
 def test_a_file_that_the_library_does_not_survive(good, monkeypatch, helper, words):
-    """The helper process stands for the library; the next file meets a new one."""
+    """The helper process stands for the library; the next file meets a new one, and this one in a minute."""
     path, values = good
     vetting._end()
     monkeypatch.setattr(vetting, "_START", helper)
@@ -581,4 +582,32 @@ def test_a_file_that_the_library_does_not_survive(good, monkeypatch, helper, wor
     with pytest.raises(DatasetError, match=f"good.h5 is damaged: {words}; download"):
         pde_data.open(path)
     monkeypatch.undo()
+    with pytest.raises(DatasetError, match=f"good.h5 is damaged: {words}; download"):
+        pde_data.open(path)
+    monkeypatch.setattr(safety, "_FORGET", 0.0)
     np.testing.assert_array_equal(pde_data.open(path).u.values, values)
+
+
+@pytest.mark.parametrize(
+    "attached", [np.zeros(4), np.bytes_(b"x"), h5py.Empty("f8"), np.array(["a"], dtype=h5py.string_dtype())]
+)
+def test_dimension_scales_that_are_something_else(good, attached):
+    """HDF5's own functions for dimension scales read such an attribute as pointers."""
+    path, _ = good
+    with h5py.File(path, "r+") as file:
+        del file["u"].attrs["DIMENSION_LIST"]
+        file["u"].attrs["DIMENSION_LIST"] = attached
+    with pytest.raises(DatasetError, match="no variable over a dimension named 'sample'"):
+        pde_data.open(path)
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="no alarm on this system")
+def test_a_lost_helper_ends_without_its_parent(tmp_path):
+    """A process that is killed leaves nobody to end a helper that HDF5 does not give back."""
+    code = "from pde_data import vetting; vetting._walk = lambda path: any(iter(int, 1)); vetting.main()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as helper:
+        assert helper.stdin is not None
+        helper.stdin.write(f"-4 {bytes(tmp_path).hex()}\n".encode())  # five seconds are added
+        helper.stdin.flush()
+        assert helper.wait(60) == -signal.SIGALRM

@@ -101,7 +101,7 @@ def test_products_of_modes_and_their_adjoints(batch, modes, n_in, n_out):
         close(a, b)
 
 
-def layer_inputs(batch, grid, n_modes, channels, hidden):
+def layer_inputs(batch, grid, n_modes, channels, hidden, local=False):
     torch.manual_seed(0)
     slots = [(-(m // 2), m) for m in n_modes[:-1]] + [(0, n_modes[-1] // 2 + 1)]
     modes = 1
@@ -109,6 +109,7 @@ def layer_inputs(batch, grid, n_modes, channels, hidden):
         modes *= count
     shapes = [(batch, *grid, channels), (modes, channels, 2, channels), (channels,), (channels, channels)]
     shapes += [(hidden, channels), (hidden,), (channels, hidden), (channels,), (channels,)]
+    shapes += [shapes[0]] * local  # what local kernels add
     inputs = [torch.randn(s) / s[-1] ** 0.5 for s in shapes]
     return slots, [t.requires_grad_() for t in inputs]
 
@@ -132,10 +133,11 @@ LAYERS = [
 ]
 
 
+@pytest.mark.parametrize("local", [False, True])
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("batch, grid, n_modes, channels, hidden", LAYERS)
-def test_the_fused_layer_is_its_reference(batch, grid, n_modes, channels, hidden, last):
-    slots, inputs = layer_inputs(batch, grid, n_modes, channels, hidden)
+def test_the_fused_layer_is_its_reference(batch, grid, n_modes, channels, hidden, last, local):
+    slots, inputs = layer_inputs(batch, grid, n_modes, channels, hidden, local)
     assert runs_compiled(*inputs)
     out = fno_layer(*inputs, slots=slots, last=last)
     direction = torch.randn_like(out)
@@ -149,15 +151,16 @@ def test_the_fused_layer_is_its_reference(batch, grid, n_modes, channels, hidden
         assert torch.equal(fno_layer(*inputs, slots=slots, last=last), out)
 
 
+@pytest.mark.parametrize("local", [False, True])
 @pytest.mark.parametrize("last", [False, True])
-def test_second_derivatives_and_second_passes_of_the_fused_layer(last):
-    slots, inputs = layer_inputs(2, (5, 6), (2, 4), 3, 2)
+def test_second_derivatives_and_second_passes_of_the_fused_layer(last, local):
+    slots, inputs = layer_inputs(2, (5, 6), (2, 4), 3, 2, local)
 
     def penalty(layer, inputs):
         (g,) = torch.autograd.grad(
             layer(*inputs, slots=slots, last=last).sin().sum(), inputs[0], create_graph=True
         )
-        return torch.autograd.grad(g.square().sum(), inputs[:-2])
+        return torch.autograd.grad(g.square().sum(), inputs[:7])
 
     exact = penalty(fno_layer_reference, [t.detach().double().requires_grad_() for t in inputs])
     for a, b in zip(penalty(fno_layer, inputs), exact):
@@ -171,7 +174,7 @@ def test_second_derivatives_and_second_passes_of_the_fused_layer(last):
 @pytest.mark.parametrize("grid, n_modes", [((5,), (4,)), ((3, 4), (2, 3))])
 @pytest.mark.parametrize("last", [False, True])
 def test_first_and_second_derivatives_of_the_reference(grid, n_modes, last):
-    slots, inputs = layer_inputs(1, grid, n_modes, 2, 2)
+    slots, inputs = layer_inputs(1, grid, n_modes, 2, 2, local=last)
     inputs = [t.detach().double().requires_grad_() for t in inputs]
     assert not runs_compiled(*inputs)
     assert torch.autograd.gradcheck(lambda *t: fno_layer(*t, slots=slots, last=last), inputs)

@@ -249,6 +249,19 @@ def _handed(u):
     )
 
 
+def test_kinds_of_fields_decide_how_they_turn():
+    def curl(u):  # of a velocity, a pseudoscalar
+        return (u[:, 1:].roll(-1, 2) - u[:, 1:].roll(1, 2)) - (u[:, :1].roll(-1, 3) - u[:, :1].roll(1, 3))
+
+    u = noise(2, 2, 8, 8)
+    error = metrics.equivariance_error(curl, u, "p4m", in_kinds="vector", out_kinds="pseudoscalar")
+    assert error.max() < 1e-14
+    assert metrics.equivariance_error(curl, u, "p4m", in_kinds="vector").min() > 1
+    assert metrics.equivariance_error(curl, u, "p4").min() > 0.1
+    oblong = noise(1, 2, 6, 9)
+    assert metrics.equivariance_error(curl, oblong, "p4", in_kinds="vector").max() < 1e-14
+
+
 def test_equivariance_with_another_action_on_the_output():
     # The derivative changes its sign under a reflection of its axis.
     x = noise(1, 1, 9)
@@ -315,7 +328,15 @@ BAD = {
         lambda: metrics.equivariance_error(torch.square, y4, "p6"),
         "unknown group 'p6': there are p4, p4m",
     ),
-    "square": (lambda: metrics.equivariance_error(torch.square, y3, "p4"), "square 2-D grids"),
+    "axes": (lambda: metrics.equivariance_error(torch.square, y3, "p4"), "acts on two space axes"),
+    "kinds": (
+        lambda: metrics.equivariance_error(torch.square, y4, torch.neg, in_kinds="vector"),
+        "go with the name of a group",
+    ),
+    "kinds of channels": (
+        lambda: metrics.equivariance_error(torch.square, y4, "p4", in_kinds=["vector"]),
+        r"in_kinds=\('vector',\) make 2 channels, a vector counting 2, but there are 1",
+    ),
     "output": (
         lambda: metrics.equivariance_error(torch.square, y4, "p4", torch.neg),
         "pass a function instead",

@@ -343,7 +343,7 @@ def test_overlapping_windows_are_found():
 def replaced(at, name, values, **attributes):
     old = at.schema.variables[name]
     about = {**old.attributes, **attributes}
-    variables = {**at.schema.variables, name: Variable(old.dims, np.asarray(values, float), about)}
+    variables = {**at.schema.variables, name: Variable(old.dims, np.asarray(values), about)}
     schema = Schema(variables, at.schema.attributes)
     return Subject("data", schema, against=None, samples=None, seed=0, progress=lambda n: None)
 
@@ -356,6 +356,7 @@ def replaced(at, name, values, **attributes):
         (np.arange(32)[::-1] / 32, coordinates.spacing, "does not increase"),
         (np.where(np.arange(32) == 9, 9.4, np.arange(32)) / 32, coordinates.spacing, "step 8 is"),
         (np.arange(32) / 16, coordinates.consistent, "span 2, the file says 1"),
+        (np.zeros(32, bool), coordinates.spacing, "has type bool, expected numbers"),
     ],
 )
 def test_wrong_coordinates_are_told(values, check, words):
@@ -363,6 +364,16 @@ def test_wrong_coordinates_are_told(values, check, words):
     assert not [row for row in check(at) if row.verdict == "fail"]
     (row,) = [row for row in check(replaced(at, "x", values)) if row.verdict == "fail"]
     assert row.subject == "x" and words in row.remark
+
+
+def test_a_moved_point_of_a_small_grid_and_an_unknown_location_are_told():
+    at = subject(Grid(8), [0, 1], u=field(smooth(2, [0, 1], 8)))
+    moved = np.arange(8) / 8 + np.where(np.arange(8) == 3, 0.01, 0)
+    (row,) = [row for row in coordinates.spacing(replaced(at, "x", moved)) if row.verdict == "fail"]
+    assert "an entry is missing, moved or doubled" in row.remark
+    odd = replaced(at, "x", np.arange(8) / 8, grid_location="corner")
+    (row,) = [row for row in coordinates.consistent(odd) if row.verdict == "fail"]
+    assert row.remark == "grid_location is 'corner', expected 'node' or 'cell'"
 
 
 @pytest.mark.parametrize(
@@ -378,8 +389,9 @@ def test_step_across_a_periodic_boundary(values, words):
     assert row.verdict == ("fail" if words else "pass") and words in row.remark
 
 
-def test_missing_units_are_listed():
-    at = subject(Grid(32), [0, 1], u=field(smooth(2, [0, 1], 32), units=""))
+@pytest.mark.parametrize("value", ["", " ", [1.0, 2.0]])
+def test_missing_units_are_listed(value):
+    at = subject(Grid(32), [0, 1], u=field(smooth(2, [0, 1], 32), units=value))
     (row,) = units.units(at)
     assert row.number == 1 and row.remark.startswith("u without units")
 

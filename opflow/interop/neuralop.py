@@ -79,8 +79,8 @@ def to_neuralop(model: FNO) -> nn.Module:
     neuraloperator's layers are.
 
     Raises:
-        ValueError: the model has `complex_data`, or predicts increments, for which neuraloperator has no
-            counterpart.
+        ValueError: the model has `complex_data` or polynomial layers, or predicts increments, for which
+            neuraloperator has no counterpart.
 
     Example:
         >>> model = FNO(n_modes=(4, 4), in_channels=1, out_channels=2, hidden_channels=6)
@@ -91,12 +91,15 @@ def to_neuralop(model: FNO) -> nn.Module:
     """
     if model.config["complex_data"]:
         raise ValueError("complex_data=True cannot be converted: neuraloperator's is another function")
+    if model.config["project"]:
+        raise ValueError("polynomial layers cannot be converted: neuraloperator has none")
     if model.normalizer.increment:
         raise ValueError(
             "this FNO predicts increments (output = input + network), which neuraloperator's FNO cannot; "
             "train with increments off, or export with opflow.export"
         )
     arguments = dict(model.config, non_linearity=ACTIVATIONS[model.config["non_linearity"]])
+    del arguments["project"]
     if arguments["max_n_modes"] is not None:
         arguments["max_n_modes"] = [count for _, count in _convs(model)[0].held]
     if not isinstance(arguments["domain_padding"], int | float | None):

@@ -12,12 +12,16 @@ from torch import Tensor
 from torch.nn.functional import gelu, linear
 
 from opflow.kernels.backend import reference_gradients, runs_compiled
+from opflow.kernels.blocks import block_linear
 from opflow.kernels.memory import empty
 
 
 def channel_mlp_reference(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    """Map `(..., c)` to `(..., out)`; w1 `(h, c)`, b1 `(h,)`, w2 `(out, h)`, b2 `(out,)`."""
-    return linear(gelu(linear(x, w1, b1)), w2, b2)
+    """Map `(..., c)` to `(..., out)`; w1 `(h, c)`, b1 `(h,)`, w2 `(out, h)`, b2 `(out,)`.
+
+    The first map may also be one of `opflow.kernels.blocks`, with w1 `(n, h / n, c / n)`.
+    """
+    return linear(gelu(block_linear(x, w1, b1)), w2, b2)
 
 
 def channel_mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
@@ -25,9 +29,11 @@ def channel_mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Te
 
     Twice differentiable; the second derivative goes through the reference.
     """
-    (hidden, _), (n_out, _) = w1.shape, w2.shape
-    shapes = [tuple(t.shape) for t in (w1, b1, w2, b2)]
-    fit = shapes == [(hidden, x.shape[-1]), (hidden,), (n_out, hidden), (n_out,)]
+    blocks, n_out = len(w1) if w1.ndim == 3 else 1, len(w2)
+    hidden, columns = blocks * w1.shape[-2], w1.shape[-1]
+    shapes = [tuple(t.shape) for t in (b1, w2, b2)]
+    fit = shapes == [(hidden,), (n_out, hidden), (n_out,)] and x.shape[-1] == blocks * columns
+    fit = fit and blocks in (1, 2, 4)
     if not (runs_compiled(x, w1, b1, w2, b2) and fit):  # what does not fit, the reference refuses
         return channel_mlp_reference(x, w1, b1, w2, b2)
     inputs = (t.contiguous() for t in (x.reshape(-1, x.shape[-1]), w1, b1, w2, b2))

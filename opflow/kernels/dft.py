@@ -49,6 +49,18 @@ def zero_mode(slots: Sequence[Slot]) -> int:
     return place
 
 
+def constant(slots: Sequence[Slot], like: Tensor) -> Tensor:
+    """Return the spectrum of the constant one, without channels: `(2, modes)`.
+
+    Example:
+        >>> constant([(-1, 3), (0, 2)], torch.zeros(()))[0]
+        tensor([0., 0., 1., 0., 0., 0.])
+    """
+    spectrum = like.new_zeros(2, math.prod(count for _, count in slots))
+    spectrum[0, zero_mode(slots)] = 1.0
+    return spectrum
+
+
 def apply(basis: Tensor, x: Tensor) -> Tensor:
     """Apply the matrix of the last axis: `(..., size, channel)`."""
     y = _product(basis, x.reshape(-1, *x.shape[-2:]))

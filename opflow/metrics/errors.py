@@ -8,7 +8,7 @@ from torch import Tensor
 from opflow.metrics._checks import norm, pair, per_axis, ratio
 
 
-def relative_l2(prediction: Tensor, target: Tensor) -> Tensor:
+def relative_l2(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     r"""Relative L2 error per sample: :math:`\|p - y\|_2 / \|y\|_2` over space, mean over channels.
 
     The grid weights cancel, so the number does not depend on the resolution. Equal to
@@ -18,6 +18,7 @@ def relative_l2(prediction: Tensor, target: Tensor) -> Tensor:
     Args:
         prediction: `(batch, channel, *space)`.
         target: the same shape.
+        weights: quadrature weights `(batch, *space)` where points lie unevenly; all alike when None.
 
     Returns:
         `(batch,)`.
@@ -31,8 +32,9 @@ def relative_l2(prediction: Tensor, target: Tensor) -> Tensor:
         tensor([0.5000, 0.5000])
     """
     prediction, target = pair(prediction, target, 3, "(batch, channel, *space)")
+    root = 1.0 if weights is None else _measure(weights, target).sqrt()
     space = tuple(range(2, target.ndim))
-    return ratio(norm(prediction - target, space), norm(target, space)).mean(1)
+    return ratio(norm(root * (prediction - target), space), norm(root * target, space)).mean(1)
 
 
 def relative_h1(
@@ -89,7 +91,7 @@ def _derivative(u: Tensor, axis: int, h: float, periodic: bool) -> Tensor:
     return torch.gradient(u, spacing=h, dim=axis, edge_order=2)[0]
 
 
-def nrmse(prediction: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+def nrmse(prediction: Tensor, target: Tensor, eps: float = 1e-7, weights: Tensor | None = None) -> Tensor:
     r"""Root mean square error over the root mean square of the target, per sample, mean over channels.
 
     :math:`\sqrt{\langle (p-y)^2 \rangle / (\langle y^2 \rangle + \epsilon)}`, brackets being means over
@@ -99,6 +101,7 @@ def nrmse(prediction: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
         prediction: `(batch, channel, *space)`.
         target: the same shape.
         eps: keeps the quotient finite for a target of zero.
+        weights: quadrature weights `(batch, *space)` where points lie unevenly; all alike when None.
 
     Returns:
         `(batch,)`.
@@ -112,12 +115,11 @@ def nrmse(prediction: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
         2.0
     """
     prediction, target = pair(prediction, target, 3, "(batch, channel, *space)")
-    space = tuple(range(2, target.ndim))
-    error, scale = (prediction - target).square().mean(space), target.square().mean(space)
+    error, scale = _mean((prediction - target).square(), weights), _mean(target.square(), weights)
     return (error / (scale + eps)).sqrt().mean(1)
 
 
-def vrmse(prediction: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
+def vrmse(prediction: Tensor, target: Tensor, eps: float = 1e-7, weights: Tensor | None = None) -> Tensor:
     r"""Root mean square error over the standard deviation of the target, per sample, mean over channels.
 
     :math:`\sqrt{\langle (p-y)^2 \rangle / (\langle (y - \langle y \rangle)^2 \rangle + \epsilon)}`: the
@@ -127,6 +129,7 @@ def vrmse(prediction: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
         prediction: `(batch, channel, *space)`.
         target: the same shape.
         eps: keeps the quotient finite for a constant target.
+        weights: quadrature weights `(batch, *space)` where points lie unevenly; all alike when None.
 
     Returns:
         `(batch,)`.
@@ -140,7 +143,23 @@ def vrmse(prediction: Tensor, target: Tensor, eps: float = 1e-7) -> Tensor:
         1.0
     """
     prediction, target = pair(prediction, target, 3, "(batch, channel, *space)")
-    space = tuple(range(2, target.ndim))
-    error = (prediction - target).square().mean(space)
-    scale = target.var(space, correction=0)
+    error = _mean((prediction - target).square(), weights)
+    mean = _mean(target, weights)[(..., *(None,) * (target.ndim - 2))]
+    scale = _mean((target - mean).square(), weights)
     return (error / (scale + eps)).sqrt().mean(1)
+
+
+def _mean(u: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the mean over space `(batch, channel)`."""
+    space = tuple(range(2, u.ndim))
+    if weights is None:
+        return u.mean(space)
+    measure = _measure(weights, u)
+    return (measure * u).sum(space) / measure.sum(space)
+
+
+def _measure(weights: Tensor, u: Tensor) -> Tensor:
+    expected = (u.shape[0], *u.shape[2:])
+    if weights.shape != expected:
+        raise ValueError(f"weights need the shape (batch, *space), {expected}, got {tuple(weights.shape)}")
+    return weights[:, None]

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from opflow.metrics.errors import relative_l2
+from opflow.nn.grid_turns import GRID_GROUPS, GridTurn
+from opflow.nn.representations import resolve_kinds
 
 if TYPE_CHECKING:
     from pde_data import Grid
@@ -14,22 +16,8 @@ if TYPE_CHECKING:
 Transform = Callable[[Tensor], Tensor]
 
 
-def _rotation(quarter_turns: int) -> Transform:
-    return lambda u: u.rot90(quarter_turns, (-2, -1))
-
-
-def _reflected_rotation(quarter_turns: int) -> Transform:
-    return lambda u: u.flip(-2).rot90(quarter_turns, (-2, -1))
-
-
-_ROTATIONS = {f"rotate {90 * k}": _rotation(k) for k in (1, 2, 3)}
-_REFLECTIONS = {f"reflect, rotate {90 * k}": _reflected_rotation(k) for k in range(4)}
-
-GROUPS: dict[str, dict[str, Transform]] = {
-    "p4": _ROTATIONS,
-    "p4m": _ROTATIONS | _REFLECTIONS,
-}
-"""The elements, without the identity, of the point groups of a square grid, acting on scalar fields."""
+GROUPS = GRID_GROUPS
+"""The elements, from the identity on, of the point groups of a square grid, as matrices over (x, y)."""
 
 
 @torch.no_grad()
@@ -38,6 +26,8 @@ def equivariance_error(
     x: Tensor,
     action: str | Transform,
     output_action: Transform | None = None,
+    in_kinds: str | Sequence[str] | None = None,
+    out_kinds: str | Sequence[str] | None = None,
 ) -> Tensor:
     r"""Relative L2 distance of :math:`f(Rx)` from :math:`R f(x)`, per sample (Helwig et al. 2023, G-FNO).
 
@@ -49,15 +39,17 @@ def equivariance_error(
         x: `(batch, channel, *space)`.
         action: a map of fields, or the name of a group in `GROUPS` ("p4", "p4m"), whose worst element
             counts.
-        output_action: how the output transforms; as the input when None. Give it where the two differ,
-            for example for a vorticity, which changes its sign under reflections.
+        output_action: for a map, how the output transforms; as the input when None.
+        in_kinds: for a group, how the input turns: "scalar", "pseudoscalar" (a vorticity changes its sign
+            under reflections) or "vector", one kind for all fields or one for each; scalars when None.
+        out_kinds: how the output turns, likewise.
 
     Returns:
         `(batch,)`.
 
     Raises:
-        ValueError: the group is unknown, comes with an `output_action`, or asks for a square 2-D grid that
-            `x` does not have.
+        ValueError: the group is unknown, or comes with an `output_action`, or a map with kinds; the kinds do
+            not fit the channels; `x` has fewer than two space axes.
 
     Example:
         >>> x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -67,16 +59,26 @@ def equivariance_error(
         >>> bool((equivariance_error(gradient, x, "p4") > 0.5).all())
         True
     """
-    if isinstance(action, str):
-        if action not in GROUPS:
-            raise ValueError(f"unknown group {action!r}: there are {', '.join(GROUPS)}, or pass a function")
-        if output_action is not None:
-            raise ValueError("output_action goes with one action; pass a function instead of a group name")
-        if x.ndim != 4 or x.shape[-1] != x.shape[-2]:
-            raise ValueError(f"group {action!r} acts on square 2-D grids, got a field {tuple(x.shape)}")
-        errors = [equivariance_error(model, x, element) for element in GROUPS[action].values()]
-        return torch.stack(errors).amax(0)
-    return relative_l2(model(action(x)), (output_action or action)(model(x)))
+    if not isinstance(action, str):
+        if in_kinds or out_kinds:
+            raise ValueError("in_kinds and out_kinds go with the name of a group; give an output_action")
+        return relative_l2(model(action(x)), (output_action or action)(model(x)))
+    if action not in GROUPS:
+        raise ValueError(f"unknown group {action!r}: there are {', '.join(GROUPS)}, or pass a function")
+    if output_action is not None:
+        raise ValueError("output_action goes with one action; pass a function instead of a group name")
+    if x.ndim < 4:
+        raise ValueError(f"group {action!r} acts on two space axes, got a field {tuple(x.shape)}")
+    y = model(x)
+    kinds = (
+        resolve_kinds("in_kinds", in_kinds, x.shape[1]),
+        resolve_kinds("out_kinds", out_kinds, y.shape[1]),
+    )
+    errors = []
+    for element in GROUPS[action][1:]:
+        on_input, on_output = (GridTurn(element, of) for of in kinds)
+        errors.append(relative_l2(model(on_input(x)), on_output(y)))
+    return torch.stack(errors).amax(0)
 
 
 @torch.no_grad()

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import gelu
 
 from opflow.kernels.channel_mlp import channel_mlp
+from opflow.kernels.linear import linear
 from opflow.nn.hooks import has_hooks
 
 

@@ -20,7 +20,7 @@ GROUPS: dict[str, tuple[Tensor, ...]] = {
     "p4": _TURNS,
     "p4m": (*_TURNS, *(turn @ _MIRROR for turn in _TURNS)),
 }
-"""The point groups of a square grid as matrices over (x, y): quarter turns from the identity on, then mirrored."""
+"""The point groups of a square grid as matrices over (x, y): quarter turns from identity, then mirrored."""
 
 
 def channels_of(kinds: Sequence[str], n_dim: int = 2) -> int:

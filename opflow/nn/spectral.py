@@ -102,7 +102,7 @@ class SpectralConv(nn.Module):
         grid = tuple(x.shape[2:])
         out_grid = grid if out_grid is None else tuple(out_grid)
         slots = self.slots_on(grid, out_grid)
-        analyse, synthesise = self._transforms(slots)
+        analyse, synthesise = transforms(slots, self.complex_data)
         y = self._multiply(analyse(x.movedim(1, -1), slots), self.weights(slots))
         if self.bias is not None:
             y[:, 0, dft.zero_mode(slots)] += self.bias
@@ -115,13 +115,7 @@ class SpectralConv(nn.Module):
 
     def uses_products(self, slots: Sequence[Slot]) -> bool:
         """Whether the transforms are matrix products; else they are FFTs."""
-        few = max(count for _, count in slots) <= _MAX_MODES_FOR_PRODUCT
-        return not self.complex_data and (few or torch.compiler.is_exporting())
-
-    def _transforms(self, slots: Sequence[Slot]):
-        if self.uses_products(slots):
-            return dft.analyse, dft.synthesise
-        return _analyse_by_fft, partial(_synthesise_by_fft, complex_data=self.complex_data)
+        return not self.complex_data and uses_products(slots)
 
     def _apply(self, fn, recurse=True):
         # `.to(dtype)` of torch would drop the imaginary part of complex factors, and `.double()` skip them.
@@ -161,6 +155,18 @@ class SpectralConv(nn.Module):
             return multiply_modes(x, weight)
         (real, imag), (w_real, w_imag) = x.unbind(1), weight.unbind(1)
         return torch.stack([real * w_real - imag * w_imag, real * w_imag + imag * w_real], 1)
+
+
+def uses_products(slots: Sequence[Slot]) -> bool:
+    """Whether the transforms of real fields to these modes are matrix products; else they are FFTs."""
+    return max(count for _, count in slots) <= _MAX_MODES_FOR_PRODUCT or torch.compiler.is_exporting()
+
+
+def transforms(slots: Sequence[Slot], complex_data: bool = False):
+    """Return the functions that do the work of `dft.analyse` and `dft.synthesise` for these modes."""
+    if not complex_data and uses_products(slots):
+        return dft.analyse, dft.synthesise
+    return _analyse_by_fft, partial(_synthesise_by_fft, complex_data=complex_data)
 
 
 def _slots(n_modes: Sequence[int], complex_data: bool) -> list[Slot]:

@@ -1,7 +1,8 @@
 """What every operator is: a map between fields on grids, with its normalisation inside."""
 
 import abc
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any
 
@@ -11,7 +12,46 @@ from torch import Tensor, nn
 from opflow.nn.normalize import Normalizer
 
 
-class Operator(nn.Module, abc.ABC):
+class BaseOperator(nn.Module, abc.ABC):
+    """What maps of fields share, on grids (`Operator`) or at points (`PointOperator`): units and files.
+
+    A subclass sets `config`, its constructor arguments, JSON values only.
+
+    Args:
+        in_channels: channels of the input field.
+        out_channels: channels of the output field.
+    """
+
+    config: dict[str, Any]
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.normalizer = Normalizer(in_channels, out_channels)
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[tuple[torch.device, torch.dtype]]:
+        """Switch to evaluation mode without gradients for a `with` block; where and in which dtype."""
+        weight, was_training = next(self.parameters()), self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield weight.device, weight.dtype
+        finally:
+            self.train(was_training)
+
+    def save_pretrained(self, folder: str | PathLike, **metadata) -> None:
+        """Write `model.safetensors` and `config.json`; `opflow.load(folder)` reads them back.
+
+        `metadata` (JSON values: grid, units, training set) is kept in `config.json`.
+        """
+        from opflow.save import save_pretrained
+
+        save_pretrained(self, folder, metadata)
+
+
+class Operator(BaseOperator):
     """A map from fields `(batch, in_channels, *space)` to fields `(batch, out_channels, *out_grid)`.
 
     A subclass sets `config` (its constructor arguments, JSON values only) and writes `operate`, the map
@@ -24,14 +64,9 @@ class Operator(nn.Module, abc.ABC):
         n_dim: number of space dimensions, or None when the operator takes any.
     """
 
-    config: dict[str, Any]
-
     def __init__(self, in_channels: int, out_channels: int, n_dim: int | None):
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
+        super().__init__(in_channels, out_channels)
         self.n_dim = n_dim
-        self.normalizer = Normalizer(in_channels, out_channels)
 
     @abc.abstractmethod
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
@@ -77,7 +112,6 @@ class Operator(nn.Module, abc.ABC):
                 f"{name} was built for in_channels={self.in_channels}, got a tensor of shape {tuple(x.shape)}"
             )
 
-    @torch.no_grad()
     def predict(self, x, out_grid: Sequence[int] | None = None) -> Tensor:
         """Evaluate without gradients, in evaluation mode, on the device and in the dtype of the model.
 
@@ -89,25 +123,11 @@ class Operator(nn.Module, abc.ABC):
         Returns:
             `(batch, out_channels, *out_grid)` on the CPU (without the batch axis when `x` had none).
         """
-        weight = next(self.parameters())
-        x = placed(torch.as_tensor(x), weight.device, weight.dtype)
-        single = self.n_dim is not None and x.ndim == self.n_dim + 1
-        was_training = self.training
-        self.eval()
-        try:
+        with self._evaluating() as place:
+            x = placed(torch.as_tensor(x), *place)
+            single = self.n_dim is not None and x.ndim == self.n_dim + 1
             y = self(x[None] if single else x, out_grid)
-        finally:
-            self.train(was_training)
         return (y[0] if single else y).cpu()
-
-    def save_pretrained(self, folder: str | PathLike, **metadata) -> None:
-        """Write `model.safetensors` and `config.json`; `opflow.load(folder)` reads them back.
-
-        `metadata` (JSON values: grid, units, training set) is kept in `config.json`.
-        """
-        from opflow.save import save_pretrained
-
-        save_pretrained(self, folder, metadata)
 
 
 def placed(x: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -11,6 +11,7 @@ from opflow.nn.activations import ACTIVATIONS, SplitActivation, activation_name
 from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP
 from opflow.nn.embed import grid_coordinates
 from opflow.nn.fno_block import FNOBlock
+from opflow.nn.polynomial import PolynomialBlock, PolynomialNetwork
 from opflow.nn.spectral import SpectralConv
 from opflow.operators.base import Operator
 
@@ -32,8 +33,8 @@ class FNO(Operator):
         lifting_channel_ratio: hidden width of the lifting MLP over `hidden_channels`; 0 for one linear map.
         projection_channel_ratio: hidden width of the projection MLP over `hidden_channels`.
         positional_embedding: "grid" appends the coordinates; None makes the model translation-equivariant.
-        non_linearity: "gelu", "relu", "silu", "tanh", "identity", or that function of torch. The channel
-            MLPs inside the layers always have GELU.
+        non_linearity: "gelu", "relu", "silu", "tanh", "identity", or that function of torch; the channel
+            MLPs inside the layers always have GELU. Or "polynomial", with `project=True`.
         norm: "instance_norm", "group_norm", "batch_norm" or None.
         complex_data: complex fields in and out.
         use_channel_mlp: follow each spectral convolution by a channel MLP.
@@ -56,6 +57,11 @@ class FNO(Operator):
             result is the same.
         decomposition_kwargs: None.
         conv_module: None.
+        project: with `non_linearity="polynomial"`, layers of products of fields, projected to the modes
+            |k| <= K = (n - 1) // 2 of each axis (`opflow.nn.PolynomialBlock`): exactly the same operator on
+            every grid of at least 2 K + 1 points, and the cost of its layers that of 3 K + 1. Lifting and
+            projection are then linear, `channel_mlp_expansion` sizes the products, and
+            `positional_embedding="grid"` appends sines and cosines of the coordinates.
 
     Shapes:
         `(batch, in_channels, *space)` to `(batch, out_channels, *space)`.
@@ -105,12 +111,14 @@ class FNO(Operator):
         implementation: str = "factorized",
         decomposition_kwargs: None = None,
         conv_module: None = None,
+        project: bool = False,
     ):
         _only(fno_block_precision=(fno_block_precision, "full"))
         _only(implementation=(implementation, "factorized", "reconstructed"))
         _only(decomposition_kwargs=(decomposition_kwargs or None, None), conv_module=(conv_module, None))
         del fno_block_precision, implementation, decomposition_kwargs, conv_module
-        non_linearity = activation_name(non_linearity)
+        if non_linearity != "polynomial":
+            non_linearity = activation_name(non_linearity)
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         n_modes = _modes("n_modes", n_modes)
         if max_n_modes is not None:
@@ -133,8 +141,16 @@ class FNO(Operator):
         self.scaling = _per_layer(resolution_scaling_factor, n_layers, n_dim)
         self.padding = _per_axis("domain_padding", domain_padding or 0.0, n_dim)
         self.positional_embedding = positional_embedding
+        self.project = project
+        if project or non_linearity == "polynomial":
+            _check_polynomial(config)
+            width, hidden = hidden_channels, max(1, round(hidden_channels * channel_mlp_expansion))
+            options = {"hidden_channels": hidden, "factorization": factorization, "rank": rank}
+            blocks = [PolynomialBlock(width, n_modes, **options) for _ in range(n_layers)]
+            self.network = PolynomialNetwork(in_channels, out_channels, blocks, width, positional_embedding)
+            return
 
-        activation, gelu = ACTIVATIONS[non_linearity], ACTIVATIONS["gelu"]
+        activation, gelu = ACTIVATIONS[activation_name(non_linearity)], ACTIVATIONS["gelu"]
         if complex_data:
             activation, gelu = SplitActivation(activation), SplitActivation(gelu)
         width = hidden_channels
@@ -188,9 +204,11 @@ class FNO(Operator):
             raise ValueError(
                 f"out_grid={out_grid!r} needs one size per space axis, {len(self.n_modes)} of them"
             )
-        dtype = self.projection.first.weight.dtype
+        dtype = next(self.parameters()).real.dtype
         if x.real.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
             raise ValueError(f"the input is {x.dtype} and the model {dtype}: convert one with `.to(dtype)`")
+        if self.project:
+            return self.network(x, out_grid)
         if self.positional_embedding:
             coordinates = grid_coordinates(x.shape[2:], x).expand(x.shape[0], *(-1,) * (x.ndim - 1))
             x = torch.cat([x, coordinates], 1)
@@ -225,6 +243,38 @@ def _only(**arguments: tuple) -> None:
     for name, (value, *accepted) in arguments.items():
         if value not in accepted:
             raise ValueError(f"{name}={value!r} is not supported, only {' or '.join(map(repr, accepted))}")
+
+
+_NOT_IN_THE_BAND = {
+    "norm": None,
+    "complex_data": False,
+    "use_channel_mlp": True,
+    "channel_mlp_dropout": 0,
+    "channel_mlp_skip": "soft-gating",
+    "fno_skip": "linear",
+    "resolution_scaling_factor": None,
+    "domain_padding": None,
+    "stabilizer": None,
+    "max_n_modes": None,
+    "fixed_rank_modes": False,
+    "separable": False,
+    "preactivation": False,
+}
+"""Options, with their defaults, that polynomial layers do not have."""
+
+
+def _check_polynomial(config: dict) -> None:
+    if not (config["project"] and config["non_linearity"] == "polynomial"):
+        raise ValueError(
+            f"project={config['project']} with non_linearity={config['non_linearity']!r} would alias: only "
+            "products are exact, and only once projected; give both non_linearity='polynomial' and "
+            "project=True"
+        )
+    for name, default in _NOT_IN_THE_BAND.items():
+        if config[name] != default:
+            raise ValueError(
+                f"{name}={config[name]!r} has no meaning for polynomial layers: leave it at {default!r}"
+            )
 
 
 def _modes(name: str, value: Sequence[int]) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from opflow.operators.base import Operator
+from opflow.operators.own_grid import check_own_grid
 
 
 class NeuralopModel(Operator):
@@ -51,11 +52,7 @@ class NeuralopModel(Operator):
 
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Apply the model; only its own grid is possible."""
-        if out_grid is not None and tuple(out_grid) != tuple(x.shape[2:]):
-            raise ValueError(
-                f"neuraloperator's {self.config['name']} is evaluated on the grid of its input, "
-                f"{tuple(x.shape[2:])}, not on {tuple(out_grid)}; resample the input first"
-            )
+        check_own_grid(f"neuraloperator's {self.config['name']}", x.shape[2:], out_grid)
         return self.model(x)
 
 

@@ -1,16 +1,32 @@
 """The operators by name."""
 
-from opflow.operators.base import Operator
+from opflow.operators.base import BaseOperator
+from opflow.operators.convnext_unet import ConvNeXtUNet
 from opflow.operators.fno import FNO
 from opflow.operators.foreign import NeuralopModel
+from opflow.operators.gfno import GFNO
+from opflow.operators.local_sfno import LocalSFNO
+from opflow.operators.localno import LocalNO
+from opflow.operators.mino import MINO
+from opflow.operators.patch_transformer import PatchTransformer
+from opflow.operators.symmetrize import Symmetrize
+from opflow.operators.unet import UNet
 
-OPERATORS: dict[str, type[Operator]] = {
+OPERATORS: dict[str, type[BaseOperator]] = {
     "FNO": FNO,
+    "ConvNeXtUNet": ConvNeXtUNet,
+    "GFNO": GFNO,
+    "LocalNO": LocalNO,
+    "LocalSFNO": LocalSFNO,
+    "MINO": MINO,
     "NeuralopModel": NeuralopModel,
+    "PatchTransformer": PatchTransformer,
+    "Symmetrize": Symmetrize,
+    "UNet": UNet,
 }
 
 
-def build(name: str, **arguments) -> Operator:
+def build(name: str, **arguments) -> BaseOperator:
     """Build an operator by name; `"neuralop:UNO"` wraps that model of neuraloperator.
 
     Raises:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pde_data.lazy import attach
 
 if TYPE_CHECKING:
-    from opflow.runs.actions import compare, evaluate_run, export, save_evaluation, train
+    from opflow.runs.actions import certify, compare, evaluate_run, export, save_evaluation, train
     from opflow.runs.config import RUNS, RunConfig
     from opflow.runs.evaluation import Evaluation, evaluate
     from opflow.runs.prediction import predict
@@ -14,6 +14,7 @@ _HOMES = {
     "RUNS": "opflow.runs.config",
     "Evaluation": "opflow.runs.evaluation",
     "RunConfig": "opflow.runs.config",
+    "certify": "opflow.runs.actions",
     "compare": "opflow.runs.actions",
     "evaluate": "opflow.runs.evaluation",
     "evaluate_run": "opflow.runs.actions",
@@ -27,6 +28,7 @@ __all__ = [
     "RUNS",
     "Evaluation",
     "RunConfig",
+    "certify",
     "compare",
     "evaluate",
     "evaluate_run",

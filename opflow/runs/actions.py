@@ -1,4 +1,4 @@
-"""What can be done with runs: train, evaluate, export, compare."""
+"""What can be done with runs: train, evaluate, export, certify, compare."""
 
 import io
 import json
@@ -16,8 +16,11 @@ from opflow.runs.evaluation import Evaluation, evaluate
 from opflow.save import read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
+    from opflow.certification import Certificate
     from opflow.training import FitResult
-    from pde_data import FieldDataset
+    from pde_data import FieldDataset, MeshDataset
+
+CERTIFICATE_FILE = "certificate.json"
 
 
 def train(config: RunConfig, folder: str | Path, *, resume: bool = False) -> "FitResult":
@@ -47,7 +50,8 @@ def train(config: RunConfig, folder: str | Path, *, resume: bool = False) -> "Fi
         _refuse_another(config, folder, resume)
         resume = True
     RunFolder(folder, resume)  # refuses a folder that is not one of a run before anything is written to it
-    channels = {"in_channels": data.in_channels, "out_channels": data.out_channels // data.horizon}
+    horizon = getattr(data, "horizon", 1)
+    channels = {"in_channels": data.in_channels, "out_channels": data.out_channels // horizon}
     torch.manual_seed(config.train.seed)
     try:
         model = build(config.model, **channels, **config.options)
@@ -126,7 +130,11 @@ def evaluate_run(
 
 
 def save_evaluation(
-    folder: str | Path, evaluation: Evaluation, label: str, config: RunConfig, dataset: "FieldDataset"
+    folder: str | Path,
+    evaluation: Evaluation,
+    label: str,
+    config: RunConfig,
+    dataset: "FieldDataset | MeshDataset",
 ) -> None:
     """Add an evaluation to a run folder: `evaluation.json`, and the arrays of its pictures."""
     path = Path(folder) / EVALUATION_FILE
@@ -140,7 +148,7 @@ def save_evaluation(
     write_atomically(Path(folder) / SAMPLE_FILE, packed.getvalue())
 
 
-def _units(dataset: "FieldDataset") -> list[str]:
+def _units(dataset: "FieldDataset | MeshDataset") -> list[str]:
     import pde_data
 
     if not Path(dataset.name).exists():
@@ -161,8 +169,14 @@ def export(folder: str | Path, to: Literal["onnx", "pt2"]) -> Path:
     """
     from opflow import load
     from opflow.export import to_onnx, to_pt2
+    from opflow.operators.points import PointOperator
 
     model, sample = load(folder), Path(folder) / SAMPLE_FILE
+    if isinstance(model, PointOperator):
+        raise ValueError(
+            f"the model of {folder} works on points and is exported with a set of them: "
+            "opflow.export.to_pt2(model, path, values, model.geometry(coords, weights))"
+        )
     if not sample.is_file():
         raise ValueError(
             f"{folder} has no {SAMPLE_FILE}, which tells the grid: run `opflow evaluate {folder}` first"
@@ -178,6 +192,29 @@ def export(folder: str | Path, to: Literal["onnx", "pt2"]) -> Path:
     except ImportError as error:
         raise ValueError(str(error)) from error
     return path
+
+
+def certify(folder: str | Path, **arguments: Any) -> "Certificate":
+    """Certify the model of a run, or of any folder that `opflow.load` reads.
+
+    The certificate is written there as `certificate.json`.
+
+    Args:
+        folder: the run.
+        arguments: those of `opflow.certify`.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        ValueError: an argument does not fit the model.
+    """
+    from opflow import load
+    from opflow.certification import certify
+
+    certificate = certify(load(folder), **arguments)
+    certificate.write(Path(folder) / CERTIFICATE_FILE)
+    return certificate
 
 
 def compare(first: str | Path, second: str | Path) -> list[tuple[str, str, str]]:

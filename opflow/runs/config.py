@@ -11,7 +11,7 @@ from opflow.save import read_json, write_json
 from opflow.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from pde_data import FieldDataset
+    from pde_data import FieldDataset, MeshDataset
 
 RUN_FILE = "run.json"
 
@@ -107,7 +107,7 @@ class RunConfig:
             if name not in before or name not in now or before[name] != now[name]
         }
 
-    def dataset(self, part: str) -> "FieldDataset | None":
+    def dataset(self, part: str) -> "FieldDataset | MeshDataset | None":
         """Open the "train", "valid" or "test" data; None where the configuration leaves no such part.
 
         A part with a file of its own is all of that file. Otherwise `data` is divided by sample: 8:1:1, or
@@ -130,17 +130,27 @@ class RunConfig:
             return self.open(self.data) if part == "train" else None
         return self.open(self.data, split=part, fractions=(0.9, 0.1, 0.0) if self.test else (0.8, 0.1, 0.1))
 
-    def open(self, path: str | Path, **options: Any) -> "FieldDataset":
-        """Open another file as inputs and targets of this run; `options` as of `pde_data.FieldDataset`."""
-        from pde_data import FieldDataset
+    def open(self, path: str | Path, **options: Any) -> "FieldDataset | MeshDataset":
+        """Open another file as inputs and targets of this run; `options` as of `pde_data.FieldDataset`.
 
-        defaults: dict[str, Any] = {
-            "resolution": self.resolution,
-            "window": self.window,
-            "horizon": self.horizon,
-        }
+        Raises:
+            ValueError: a window, a horizon or a resolution is asked of fields on meshes, which have neither
+                times nor a grid.
+            pde_data.DatasetError: the file does not hold what is asked for.
+        """
+        from pde_data import FieldDataset, MeshDataset, formats, ugrid
+
+        grid = {"resolution": self.resolution, "window": self.window, "horizon": self.horizon}
         names = (list(self.inputs) or None, list(self.targets) or None)
-        return FieldDataset(path, *names, **(defaults | options))
+        if not ugrid.is_mesh(formats.read(Path(path))):
+            return FieldDataset(path, *names, **(grid | options))
+        for name, without in {"resolution": None, "window": 1, "horizon": 1}.items():
+            if (grid | options)[name] != without:
+                raise ValueError(
+                    f"{path} has fields on meshes, without times or a grid: leave out "
+                    f"{name}={(grid | options)[name]}"
+                )
+        return MeshDataset(path, *names, **{k: v for k, v in options.items() if k not in grid})
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -166,6 +176,22 @@ RUNS: dict[str, tuple[str, RunConfig]] = {
             ),
         ),
     ),
+    "gfno-navier-stokes": (
+        "GFNO that steps two-dimensional vorticity, for a forcing that quarter turns leave as it is, or none",
+        RunConfig(
+            model="GFNO",
+            options={
+                "n_modes": [24, 24],
+                "hidden_channels": 10,
+                "n_layers": 4,
+                "in_kinds": "pseudoscalar",
+                "out_kinds": "pseudoscalar",
+            },
+            train=TrainConfig(
+                epochs=50, batch_size=16, learning_rate=2e-3, predict="increment", rollout_steps=10
+            ),
+        ),
+    ),
     "fno-darcy": (
         "FNO from the coefficient of Darcy flow to its pressure",
         RunConfig(
@@ -174,6 +200,29 @@ RUNS: dict[str, tuple[str, RunConfig]] = {
             train=TrainConfig(
                 epochs=60, batch_size=16, learning_rate=5e-3, schedule="onecycle", transpose=True
             ),
+        ),
+    ),
+    "localno-kolmogorov": (
+        "LocalNO that steps the vorticity of turbulent Kolmogorov flow on a box of side 2 pi",
+        RunConfig(
+            model="LocalNO",
+            options={
+                "n_modes": [16, 16],
+                "hidden_channels": 32,
+                "n_layers": 4,
+                "domain_length": 6.283185307179586,
+            },
+            train=TrainConfig(
+                epochs=50, batch_size=16, learning_rate=2e-3, predict="increment", rollout_steps=10
+            ),
+        ),
+    ),
+    "mino-darcy": (
+        "MINO from permeability and source of Darcy flow on polygons to its pressure",
+        RunConfig(
+            model="MINO",
+            options={"hidden_channels": 64, "radius": 0.1, "latent": [14, 14], "n_layers": 3},
+            train=TrainConfig(epochs=60, batch_size=8, learning_rate=2e-3, schedule="onecycle", loss="l2"),
         ),
     ),
     "quickstart": (

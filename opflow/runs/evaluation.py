@@ -10,10 +10,10 @@ from torch import Tensor
 
 from opflow import metrics
 from opflow.autoregression import rollout
-from opflow.operators.base import Operator
+from opflow.operators.base import BaseOperator, Operator
 
 if TYPE_CHECKING:
-    from pde_data import FieldDataset
+    from pde_data import FieldDataset, MeshDataset
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: Operator, dataset: "FieldDataset", *, batch_size: int = 32) -> Evaluation:
+def evaluate(
+    model: BaseOperator, dataset: "FieldDataset | MeshDataset", *, batch_size: int = 32
+) -> Evaluation:
     """Measure a model on all pairs, and on all trajectories where there are some, of a data set.
 
     Errors are relative L2 and H1, nRMSE and VRMSE of the first target frame; persistence takes the last
@@ -43,12 +45,19 @@ def evaluate(model: Operator, dataset: "FieldDataset", *, batch_size: int = 32) 
 
     Args:
         model: in physical units; evaluated where its parameters are.
-        dataset: a `pde_data.FieldDataset`.
+        dataset: a `pde_data.FieldDataset`, or a `pde_data.MeshDataset` for a point operator; H1 errors and
+            spectra are for grids.
         batch_size: samples at a time.
 
     Raises:
         ValueError: the model does not fit the data.
     """
+    from pde_data import MeshDataset
+
+    if isinstance(dataset, MeshDataset):
+        from opflow.runs.mesh_evaluation import evaluate_on_meshes
+
+        return evaluate_on_meshes(model, dataset, batch_size=batch_size)
     errors, persistence, spectra = _Table(dataset), _Table(dataset), []
     periodic = bool(np.all(dataset.grid.periodic))
     sample = None
@@ -106,12 +115,14 @@ class _Table:
             self._values[name].append(metric(prediction, target).double())
 
     def summary(self) -> dict[str, dict[str, float | None]]:
-        rows = {}
-        for name, batches in self._values.items():
-            values = torch.cat(batches)
-            error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
-            rows[name] = {"mean": _finite(values.mean().item()), "standard_error": _finite(error)}
-        return rows
+        return {name: summary(batches) for name, batches in self._values.items()}
+
+
+def summary(batches: list[Tensor]) -> dict[str, float | None]:
+    """Return mean and standard error of numbers that came in batches."""
+    values = torch.cat(batches)
+    error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return {"mean": _finite(values.mean().item()), "standard_error": _finite(error)}
 
 
 def _rollouts(

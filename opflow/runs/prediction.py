@@ -9,6 +9,7 @@ import torch
 
 from opflow.autoregression import rollout
 from opflow.operators.base import Operator
+from opflow.operators.points import PointOperator
 from opflow.runs.config import RunConfig
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def predict(
         batch_size: samples at a time.
 
     Raises:
-        ValueError: `steps` does not fit, or the data do not fit the model.
+        ValueError: `steps` does not fit, the data do not fit the model, or it works on points.
         pde_data.DatasetError: `data` cannot be read, lacks an input variable, or holds NaN or infinity
             in one.
     """
@@ -48,6 +49,11 @@ def predict(
     from pde_data.storage import Schema, Variable, write
 
     config, model = RunConfig.read(folder), load(folder)
+    if isinstance(model, PointOperator):
+        raise ValueError(
+            f"the model of {folder} works on points, and predictions are written on grids only: in Python, "
+            "opflow.load(folder).predict(values, coords, weights=weights)"
+        )
     schema, name = formats.read(Path(data)), str(data)
     inputs, _ = sources.field_names(schema, list(config.inputs), list(config.inputs), name)
     dims = sources.common_dims(schema, inputs, name)

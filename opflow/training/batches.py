@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from pde_data.loading import batches, count_batches, groups_of
+from pde_data.mesh_dataset import PointBatch, collate
 
 
 class Piece(NamedTuple):
@@ -16,11 +17,15 @@ class Piece(NamedTuple):
 
     A batch may have fewer samples than there are pieces. A piece without samples then carries one that does
     not count, because all processes must run the same number of passes.
+
+    Fields at scattered points are `(batch, channel, point)`, and `points` their positions `(batch, point,
+    dim)` and quadrature weights `(batch, point)`; on a grid, `points` is empty.
     """
 
     x: Tensor
     y: Tensor
     count: int
+    points: tuple[Tensor, ...] = ()
 
 
 class Batch(NamedTuple):
@@ -30,8 +35,10 @@ class Batch(NamedTuple):
     size: int
 
 
-def read(dataset: Dataset, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+def read(dataset: Dataset, indices: np.ndarray) -> tuple[Tensor, ...]:
     """Read samples as a pair `(batch, channel, *space)`: in one go where the data set has `gather`.
+
+    Samples at points are filled up to the longest; their positions and weights follow, see `Piece`.
 
     Raises:
         ValueError: the samples lie on different grids.
@@ -42,7 +49,11 @@ def read(dataset: Dataset, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         return gather(indices)
     if isinstance(dataset, TensorDataset):
         return _as_pair(dataset[torch.as_tensor(indices)])
-    items = [_as_pair(dataset[int(i)]) for i in indices]
+    items = [dataset[int(i)] for i in indices]
+    if isinstance(items[0], PointBatch):
+        coords, x, y, weights = collate(items)
+        return x.mT, y.mT, coords, weights
+    items = [_as_pair(item) for item in items]
     for side in zip(*items):
         shapes = sorted({tuple(tensor.shape) for tensor in side})
         if len(shapes) > 1:
@@ -138,10 +149,11 @@ class _Reader(Dataset):
 
     def __getitem__(self, order: tuple[list[np.ndarray], np.ndarray]) -> Batch:
         parts, batch = order
-        return Batch(
-            [Piece(*read(self.dataset, part if len(part) else batch[:1]), len(part)) for part in parts],
-            len(batch),
-        )
+        return Batch([self._piece(part, batch) for part in parts], len(batch))
+
+    def _piece(self, part: np.ndarray, batch: np.ndarray) -> Piece:
+        x, y, *points = read(self.dataset, part if len(part) else batch[:1])
+        return Piece(x, y, len(part), tuple(points))
 
 
 def _unchanged(batch: Any) -> Any:

@@ -24,12 +24,13 @@ def evaluate(
     objective.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
     for batch in batches.epoch(0):
-        for x, y, count in batch.pieces:
-            x, y = placed(x, accelerator.device, dtype), placed(y, accelerator.device, dtype)
-            prediction = objective(x, y)
+        for x, y, count, points in batch.pieces:
+            x, y, *points = (placed(t, accelerator.device, dtype) for t in (x, y, *points))
+            prediction = objective(x, y, *points)
             if count > 0:
-                l2 = relative_l2(prediction, y).mean()
-                sums += count * torch.stack((loss(prediction, y), l2, torch.ones_like(l2)))
+                measure = points[1:]
+                l2 = relative_l2(prediction, y, *measure).mean()
+                sums += count * torch.stack((loss(prediction, y, *measure), l2, torch.ones_like(l2)))
     objective.train()
     total: Any = accelerator.reduce(sums)
     loss_sum, l2_sum, samples = total.tolist()

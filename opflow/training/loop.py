@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from opflow.operators.base import Operator, placed
+from opflow.operators.base import BaseOperator, placed
 from opflow.training import checkpoint
 from opflow.training.batches import Batches
 from opflow.training.config import TrainConfig
@@ -51,7 +51,7 @@ def fit(
     r"""Train a model on pairs of fields.
 
     The same call works in one process and, under `torchrun` or `accelerate launch`, in several: the batch is
-    shared among them and the result is that of one process up to rounding. An `Operator` whose normaliser has
+    shared among them and the result is that of one process up to rounding. An operator whose normaliser has
     no statistics yet gets those of the training set. When a target holds several frames, the model is
     unrolled over them (see `TrainConfig.pushforward`).
 
@@ -66,12 +66,14 @@ def fit(
     `opflow.load(folder)`) and `last/state.safetensors`.
 
     Args:
-        model: maps `(batch, channel, *space)` to `(batch, channel, *space)`; trained in place, and moved to
-            the device that Accelerate chooses.
-        train: pairs `(x, y)` of tensors `(channel, *space)`: a `pde_data.FieldDataset` or any torch data set.
+        model: maps `(batch, channel, *space)` to `(batch, channel, *space)`, or is a `PointOperator`; trained
+            in place, and moved to the device that Accelerate chooses.
+        train: pairs `(x, y)` of tensors `(channel, *space)`: a `pde_data.FieldDataset` or any torch data set;
+            for a `PointOperator` a `pde_data.MeshDataset`, or any data set of `pde_data.PointBatch`.
         valid: pairs whose relative L2 error selects the best weights; without it, the last are kept.
         loss: name in `LOSSES` or a function `(prediction, target) -> scalar`, a mean over the batch; by
-            default that of `config`.
+            default that of `config`. At points it is "l2", in norms by the quadrature weights, or a function
+            `(prediction, target, weights) -> scalar` of `(batch, channel, point)` and `(batch, point)`.
         config: everything else.
         folder: where the run is written; None keeps it in memory.
         resume: go on from the state in `folder`, if there is one.
@@ -140,7 +142,7 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     seed_everything(config.seed + rank)
     dtype = real_dtype(model)
     channels = frame_channels(model, train, dtype)
-    if saved is None and isinstance(model, Operator) and not model.normalizer.fitted:
+    if saved is None and isinstance(model, BaseOperator) and not model.normalizer.fitted:
         fit_normalizer(model.normalizer, train, increment=config.predict == "increment")
     if saved:
         checkpoint.unpack_weights(saved[0], model)  # before anything is written: it may be another model
@@ -227,10 +229,10 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
             for group in optimizer.param_groups:
                 group["lr"] = progress.learning_rate
 
-            for i, (x, y, count) in enumerate(batch.pieces, start=1):
-                x, y = placed(x, device, dtype), placed(y, device, dtype)
+            for i, (x, y, count, points) in enumerate(batch.pieces, start=1):
+                x, y, *points = (placed(t, device, dtype) for t in (x, y, *points))
                 with contextlib.nullcontext() if i == len(batch.pieces) else accelerator.no_sync(objective):
-                    loss = objective(x, y)
+                    loss = objective(x, y, *points)
                     # Gradients are averaged over processes; this makes all samples of the batch count alike.
                     share = count * processes / batch.size
                     accelerator.backward(loss if share == 1 else loss * share)

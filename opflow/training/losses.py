@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pde_data import MeshDataset
+
 
 class RelativeL2:
     r"""Relative L2 error, mean over samples and channels.
@@ -20,8 +22,11 @@ class RelativeL2:
         tensor(0.5000)
     """
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of `(batch, channel, *space)`."""
+    def __call__(self, prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the loss of `(batch, channel, *space)`; quadrature weights are `(batch, *space)`."""
+        if weights is not None:
+            root = weights.sqrt()[:, None]
+            prediction, target = root * prediction, root * target
         return _RelativeError.apply(prediction, target, (), ())
 
 
@@ -155,10 +160,15 @@ def make_loss(loss: str | Callable, dataset: Any = None) -> Callable[[Tensor, Te
     """Return the loss of a name, on the grid of a data set where it has one (a periodic unit box otherwise).
 
     Raises:
-        ValueError: there is no loss of that name.
+        ValueError: there is no loss of that name, or it needs a grid where there are scattered points.
     """
     if callable(loss):
         return loss
     if loss not in LOSSES:
         raise ValueError(f"there is no loss {loss!r}; choose one of {', '.join(LOSSES)}, or give a function")
+    if loss != "l2" and isinstance(dataset, MeshDataset):
+        raise ValueError(
+            f"the loss {loss!r} takes differences along the axes of a grid, and these data lie at the nodes "
+            "of meshes: use loss='l2'"
+        )
     return LOSSES[loss](getattr(dataset, "grid", None))

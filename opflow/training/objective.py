@@ -7,7 +7,14 @@ from torch import Tensor, nn
 
 from opflow.autoregression import slide
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]
+
+
+def apply(model: nn.Module, x: Tensor, coords: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+    """Apply a model to fields `(batch, channel, *space)`, or at points, whose space is one axis."""
+    if coords is None:
+        return model(x)
+    return model(x.mT, coords, weights=weights).mT
 
 
 class Objective(nn.Module):
@@ -18,8 +25,8 @@ class Objective(nn.Module):
     predictions fed back through the window of input frames.
 
     Args:
-        model: maps `(batch, channel, *space)` to `(batch, channel, *space)`.
-        loss: `(prediction, target) -> scalar`, a mean over the batch.
+        model: maps `(batch, channel, *space)` to `(batch, channel, *space)`, or is a `PointOperator`.
+        loss: `(prediction, target) -> scalar`, a mean over the batch; at points it takes weights, too.
         channels: channels of the output of the model, one frame.
         noise: standard deviation of the Gaussian noise on training inputs, in units of the spread of each
             channel over the batch.
@@ -48,8 +55,10 @@ class Objective(nn.Module):
         self.pushforward = pushforward
         self.transpose = transpose
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the loss (training) or the prediction of `y` (evaluation)."""
+    def forward(
+        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss (training) or the prediction of `y` (evaluation), with the names of `Piece`."""
         if self.training and self.transpose:
             if x.ndim != 4 or x.shape[2] != x.shape[3]:
                 raise ValueError(
@@ -59,7 +68,10 @@ class Objective(nn.Module):
             chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
             x, y = torch.where(chosen, x.mT, x), torch.where(chosen, y.mT, y)
         if self.training and self.noise > 0:
-            spread = x.std((0, *range(2, x.ndim)), keepdim=True)
+            if weights is None:
+                spread = x.std((0, *range(2, x.ndim)), keepdim=True)
+            else:
+                spread = x.mT[weights > 0].std(0)[:, None]
             x = x + self.noise * spread * torch.randn_like(x)
         horizon = y.shape[1] // self.channels
         frames = []
@@ -67,10 +79,11 @@ class Objective(nn.Module):
             with torch.set_grad_enabled(
                 torch.is_grad_enabled() and (step == horizon - 1 or not self.pushforward)
             ):
-                frames.append(self.model(x).to(y.dtype))
+                frames.append(apply(self.model, x, coords, weights).to(y.dtype))
             if step < horizon - 1:
                 x = slide(x, frames[-1])
+        measure = () if weights is None else (weights,)
         if self.training and self.pushforward:
-            return self.loss(frames[-1], y[:, -self.channels :])
+            return self.loss(frames[-1], y[:, -self.channels :], *measure)
         prediction = frames[0] if horizon == 1 else torch.cat(frames, 1)
-        return self.loss(prediction, y) if self.training else prediction
+        return self.loss(prediction, y, *measure) if self.training else prediction

@@ -11,8 +11,10 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from opflow.operators.base import Operator, placed
+from opflow.operators.points import PointOperator
 from opflow.training.batches import read
 from opflow.training.config import TrainConfig
+from opflow.training.objective import apply
 
 
 def seed_everything(seed: int) -> None:
@@ -48,13 +50,20 @@ def frame_channels(model: nn.Module, dataset: Dataset, dtype: torch.dtype) -> in
     """Return the output channels of a model, from one prediction that also shows whether the data fit it.
 
     Raises:
-        ValueError: the target is neither one output of the model nor a stack of several that the model can
+        ValueError: the model works on a grid and the data lie at points, or the other way round, the target
+            is neither one output of the model nor a stack of several that the model can
             be unrolled for, or the model has modes that the fields do not.
     """
-    x, y = read(dataset, np.arange(1))
+    x, y, *points = read(dataset, np.arange(1))
+    if isinstance(model, Operator if points else PointOperator):
+        kinds = ("grids", "points") if points else ("points", "grids")
+        raise ValueError(
+            f"{type(model).__name__} works on {kinds[0]}, and the data lie on {kinds[1]}: "
+            + ("use a point operator such as MINO" if points else "use a pde_data.MeshDataset, or an FNO")
+        )
     _check_modes(model, tuple(x.shape[2:]))
     was_training, parameter = model.training, next(model.parameters())
-    prediction = model.eval()(placed(x, parameter.device, dtype))
+    prediction = apply(model.eval(), *(placed(t, parameter.device, dtype) for t in (x, *points)))
     model.train(was_training)
     channels = prediction.shape[1]
     if y.shape[1] % channels or prediction.shape[2:] != y.shape[2:]:

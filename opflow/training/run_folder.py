@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from opflow.operators.base import Operator
+from opflow.operators.base import BaseOperator
 from opflow.save import read_tensors, remove_unfinished, write_atomically, write_json, write_tensors
 from opflow.training.checkpoint import refuse_pickles
 from opflow.training.config import TrainConfig
@@ -53,7 +53,7 @@ class RunFolder:
         self.state_path.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self.path)
         described = (
-            {"class": type(model).__name__, "config": model.config} if isinstance(model, Operator) else {}
+            {"class": type(model).__name__, "config": model.config} if isinstance(model, BaseOperator) else {}
         )
         write_json(self.path / "config.json", {**described, "run": config.to_dict()})
         write_json(self.path / "env.json", environment(device, processes))

@@ -97,10 +97,24 @@ def axis_names(name: str, dataset: Any) -> tuple[str, ...]:
     """Names of the dimensions of a variable."""
     if dataset.is_scale and len(dataset.shape) == 1:
         return (name,)
-    return tuple(
-        axis[0].name.rsplit("/", 1)[-1] if len(axis) else f"{name}_dim{index}"
-        for index, axis in enumerate(dataset.dims)
-    )
+    # Not by `dataset.dims`: HDF5's own reader of this attribute crashes when it holds something else.
+    attached = np.atleast_1d(dataset.attrs.get("DIMENSION_LIST", ()))
+    scales = [_scale(dataset, references) for references in attached[: dataset.ndim]]
+    scales += [None] * (dataset.ndim - len(scales))
+    return tuple(scale or f"{name}_dim{index}" for index, scale in enumerate(scales))
+
+
+def _scale(dataset: Any, references: Any) -> str | None:
+    """Name of the scale that an axis refers to."""
+    import h5py
+
+    first = next(iter(np.atleast_1d(references)), None)
+    if not isinstance(first, h5py.Reference):
+        return None
+    try:
+        return dataset.file[first].name.rsplit("/", 1)[-1]
+    except (ValueError, KeyError, RuntimeError, AttributeError):
+        return None  # a reference to nothing
 
 
 def attributes_of(item: Any) -> dict[str, Any]:

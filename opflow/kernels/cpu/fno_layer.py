@@ -25,6 +25,7 @@ def forward(
     t: Tensor,
     basis: Tensor,
     *weights: Tensor,
+    local: Tensor | None,
     last: bool,
     out: Tensor,
     kept: Tensor | None,
@@ -32,19 +33,20 @@ def forward(
     """Write the layer to `out` and its inner field a to `kept`, when given.
 
     Shapes:
-        u, out and kept `(lines, points, c)`, t `(lines, k, c)`, basis `(points, k)`; weights are skip, w1,
-        b1, w2, b2 and gate of `fno_layer_reference`; all contiguous.
+        u, local, out and kept `(lines, points, c)`, t `(lines, k, c)`, basis `(points, k)`; weights are skip,
+        w1, b1, w2, b2 and gate of `fno_layer_reference`; all contiguous.
     """
     lines, points, channels = u.shape
     sizes = (lines, points, channels, len(weights[1]), basis.shape[1], int(last))
     addresses = [x.data_ptr() for x in (u, t, basis, *weights, out)]
-    run(_forward, ceil(lines / _LINES), (*sizes, *addresses, 0 if kept is None else kept.data_ptr()))
+    optional = [0 if x is None else x.data_ptr() for x in (local, kept)]
+    run(_forward, ceil(lines / _LINES), (*sizes, *addresses, *optional))
 
 
 @compiled
 def _forward(memory):
-    lines, points, c, hidden, modes, last, u, t, basis, skip, w1, b1, w2, b2, gate, out, kept = (
-        to_fixed_tuple(arguments_of(memory), 17)
+    lines, points, c, hidden, modes, last, u, t, basis, skip, w1, b1, w2, b2, gate, out, local, kept = (
+        to_fixed_tuple(arguments_of(memory), 18)
     )
     tile = np.empty((3, _TILE * max(c, hidden)), np.float32)
     z, h, o = address(tile[0]), address(tile[1]), address(tile[2])
@@ -65,7 +67,8 @@ def _forward(memory):
                 at = 4 * (line * points + first) * c
                 a = kept + at if kept else o
                 row = basis + 4 * first * modes
-                multiply(a, c, row, modes, 1, t + 4 * line * modes * c, c, m, c, modes, 0, 0)
+                from_t = t + 4 * line * modes * c
+                multiply(a, c, row, modes, 1, from_t, c, m, c, modes, local + at if local else 0, c)
                 multiply(a, c, u + at, c, 1, skip_t, c, m, c, c, a, c)
                 if not last:
                     gelu(a, z, m * c)
@@ -90,8 +93,10 @@ def backward(
     *weights: Tensor,
     last: bool,
     grad_t: Tensor,
+    grad_local: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """Write the gradient of t to `grad_t` and that of u, but for what t passes on, over a.
+    """Write the gradient of t to `grad_t`, that of the local part to `grad_local`, when given, and that of u,
+    but for what t passes on, over a.
 
     Returns the gradients of the weights.
     """
@@ -101,15 +106,16 @@ def backward(
     sums = partial_sums(items, weights)
     sizes = (size, lines, points, channels, len(weights[1]), basis.shape[1], int(last), sums.shape[1])
     tensors = (grad, u, a, basis, *weights, grad_t, sums)
-    run(_backward, items, (*sizes, *(x.data_ptr() for x in tensors)))
+    into_local = 0 if grad_local is None else grad_local.data_ptr()
+    run(_backward, items, (*sizes, *(x.data_ptr() for x in tensors), into_local))
     return total(sums, weights)
 
 
 @compiled
 def _backward(memory):
-    values = to_fixed_tuple(arguments_of(memory), 20)
+    values = to_fixed_tuple(arguments_of(memory), 21)
     size, lines, points, c, hidden, modes, last, step = values[:8]
-    grad, u, inner, basis, skip, w1, b1, w2, b2, gate, grad_t, sums = values[8:]
+    grad, u, inner, basis, skip, w1, b1, w2, b2, gate, grad_t, sums, into_local = values[8:]
     tile = np.empty((6, _TILE * max(c, hidden)), np.float32)
     z, h, active = address(tile[0]), address(tile[1]), address(tile[2])
     o, ga, product = address(tile[3]), address(tile[4]), address(tile[5])
@@ -161,6 +167,8 @@ def _backward(memory):
                     copy(a, z, m * c)
                     slope_times(z, ga, m * c)
                 g = ga if last else z  # the gradient of a
+                if into_local:
+                    copy(g, into_local + at, m * c)
                 multiply(into_skip, c, g, 1, c, x, c, c, c, m, into_skip, c)
                 times(o, gates, a, m * c)
                 multiply(a, c, g, c, 1, skip, c, m, c, c, a, c)

@@ -7,13 +7,14 @@ registers while rank-one updates stream by.
 """
 
 from llvmlite import binding, ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from opflow.kernels.cpu.team import compiled
 
-_LANES = 8
+# As many as a register of this machine holds.
+_LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
 _INT, _LANE, _FLOAT = ir.IntType(64), ir.IntType(32), ir.FloatType()
 _VECTOR, _MASK = ir.VectorType(_FLOAT, _LANES), ir.VectorType(ir.IntType(1), _LANES)
 
@@ -53,7 +54,7 @@ def _write_tile(builder, arguments, rows: int, vectors: int) -> None:
     with builder.if_then(builder.icmp_signed("!=", start, ir.Constant(_INT, 0))):
         for place, register in zip(places, registers):
             builder.store(memory.load(_offset(builder, start, row_s, *place)), register)
-    multiply_add = _function(builder, "llvm.fmuladd.v8f32", _VECTOR, [_VECTOR] * 3)
+    multiply_add = _function(builder, f"llvm.fmuladd.v{_LANES}f32", _VECTOR, [_VECTOR] * 3)
     with cgutils.for_range(builder, depth) as loop:
         at_a = builder.add(a, builder.mul(loop.index, step_a))
         at_b = builder.add(b, builder.mul(loop.index, step_b))
@@ -82,7 +83,7 @@ class _Lanes:
         if self.mask is None:
             return self.builder.load(pointer, align=4)
         arguments = [_VECTOR.as_pointer(), _LANE, _MASK, _VECTOR]
-        function = _function(self.builder, "llvm.masked.load.v8f32.p0", _VECTOR, arguments)
+        function = _function(self.builder, f"llvm.masked.load.v{_LANES}f32.p0", _VECTOR, arguments)
         return self.builder.call(function, [pointer, ir.Constant(_LANE, 4), self.mask, _zero()])
 
     def store(self, vector, address):
@@ -91,7 +92,7 @@ class _Lanes:
             self.builder.store(vector, pointer, align=4)
             return
         arguments = [_VECTOR, _VECTOR.as_pointer(), _LANE, _MASK]
-        function = _function(self.builder, "llvm.masked.store.v8f32.p0", ir.VoidType(), arguments)
+        function = _function(self.builder, f"llvm.masked.store.v{_LANES}f32.p0", ir.VoidType(), arguments)
         self.builder.call(function, [vector, pointer, ir.Constant(_LANE, 4), self.mask])
 
     def spread(self, address):
@@ -125,10 +126,10 @@ _narrow_12, _narrow_4, _narrow_1 = _tile(12, 1), _tile(4, 1), _tile(1, 1)
 
 def _multiply(c, c_row, a, a_row, a_col, b, b_row, m, n, k, start, start_row):
     while n > 0:  # a panel of columns of B stays in the first cache while all rows of A go by
-        width = 16 if n >= 16 else min(8, n)
+        width = 2 * _LANES if n >= 2 * _LANES else min(_LANES, n)
         ci, ai, si, rows = c, a, start, m
         while rows > 0:
-            if width == 16:
+            if width == 2 * _LANES:
                 if rows >= 12 or rows == 10 or rows == 6:  # leave fours, not ones
                     _wide_6(ci, c_row, ai, a_row, a_col, b, b_row, k, si, start_row, width)
                     done = 6
@@ -176,3 +177,26 @@ def _external(function):
 # C = S + A B for A (m, k) of any strides, B (k, n), C and S (m, n) with unit columns. S may be C, to add to,
 # or one row for all with stride 0, a bias, or none with address 0.
 multiply = _external(compiled(_multiply, types.void(*(types.int64,) * 12)))
+
+
+@njit(nogil=True, error_model="numpy")
+def multiply_blocks(c, a, b, m, n, k, blocks, start, start_row):
+    """Multiply the columns of each block of A `(m, blocks * k)` by a matrix of its own: C `(m, blocks * n)`.
+
+    B holds the matrices `(k, n)` one behind the other; C and A have no gaps between rows.
+    """
+    for j in range(blocks):
+        at = start + 4 * j * n if start else 0
+        c_j, a_j, b_j = c + 4 * j * n, a + 4 * j * k, b + 4 * j * k * n
+        multiply(c_j, blocks * n, a_j, blocks * k, 1, b_j, n, m, n, k, at, start_row)
+
+
+@njit(nogil=True, error_model="numpy")
+def add_outer_blocks(c, a, b, m, n, k, blocks):
+    """Add to each matrix `(n, k)` at C the sum over rows of outer products of its columns of A and of B.
+
+    A is `(m, blocks * n)`, B `(m, blocks * k)`.
+    """
+    for j in range(blocks):
+        c_j, a_j, b_j = c + 4 * j * n * k, a + 4 * j * n, b + 4 * j * k
+        multiply(c_j, k, a_j, 1, blocks * n, b_j, blocks * k, n, k, m, c_j, k)

@@ -87,6 +87,12 @@ def floats(address, size):
     return carray(_pointer(address), size, float32)
 
 
+@njit(nogil=True)
+def integers(address, size):
+    """Return the `size` int64 numbers at an address as an array."""
+    return carray(_pointer(address), size, int64)
+
+
 @intrinsic
 def _fetch_and_increment(typing, memory):
     def generate(context, builder, signature, arguments):

@@ -41,6 +41,30 @@ def negate(x, row, out, m, n):
 
 
 @njit(**_OPTIONS)
+def add(x, y, out, size):
+    """Write x + y."""
+    source, other, target = floats(x, size), floats(y, size), floats(out, size)
+    for i in range(size):
+        target[i] = source[i] + other[i]
+
+
+@njit(**_OPTIONS)
+def scale(x, factor, out, size):
+    """Write factor * x, with one factor for all."""
+    source, target = floats(x, size), floats(out, size)
+    for i in range(size):
+        target[i] = source[i] * factor
+
+
+@njit(**_OPTIONS)
+def add_scaled(x, factor, out, size):
+    """Add factor * x, with one factor for all, to the numbers at address `out`."""
+    source, target = floats(x, size), floats(out, size)
+    for i in range(size):
+        target[i] += source[i] * factor
+
+
+@njit(**_OPTIONS)
 def times(x, y, out, size):
     """Write x * y."""
     source, other, target = floats(x, size), floats(y, size), floats(out, size)
@@ -64,3 +88,43 @@ def add_times(x, y, out, size):
     source, other, target = floats(x, size), floats(y, size), floats(out, size)
     for i in range(size):
         target[i] += source[i] * other[i]
+
+
+@njit(**_OPTIONS)
+def walsh(x, m, width, blocks):
+    """Replace the 1, 2 or 4 blocks of each row of `width` numbers by their sums with all sign patterns."""
+    size = width // 2
+    while blocks > 1:
+        for first in range(0, m * width, 2 * size):
+            one, other = floats(x + 4 * first, size), floats(x + 4 * (first + size), size)
+            for i in range(size):
+                a, b = one[i], other[i]
+                one[i] = a + b
+                other[i] = a - b
+        size //= 2
+        blocks //= 2
+
+
+@njit(**_OPTIONS)
+def transpose_blocks(x, out, m, n, blocks):
+    """Write each of the `(m, n)` blocks, one behind the other, as `(n, m)`."""
+    for j in range(blocks):
+        transpose(x + 4 * j * m * n, n, out + 4 * j * m * n, m, n)
+
+
+@njit(**_OPTIONS)
+def add_square_offsets(x, centre, out, size):
+    """Add (x - centre)^2 to the numbers at address `out`."""
+    source, middle, target = floats(x, size), floats(centre, size), floats(out, size)
+    for i in range(size):
+        offset = source[i] - middle[i]
+        target[i] += offset * offset
+
+
+@njit(**_OPTIONS)
+def add_times_offsets(x, centre, scale, out, size):
+    """Add (x - centre) scale to the numbers at address `out`."""
+    source, middle, factor = floats(x, size), floats(centre, size), floats(scale, size)
+    target = floats(out, size)
+    for i in range(size):
+        target[i] += (source[i] - middle[i]) * factor[i]

@@ -1,0 +1,93 @@
+"""Geometries of sets of points, kept by their content: made once for each set, not for each call."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from opflow.nn.point_geometry import Neighbours, PointGeometry, interpolation, neighbours
+from opflow.nn.quadrature import estimate_weights
+
+_MOST_KEPT = 1 << 28  # bytes
+
+
+class PointGraph:
+    """Joins the nodes of a latent grid to the points of a set within a radius.
+
+    Args:
+        nodes: positions of the nodes `(node, dim)`, float64.
+        radius: length of the longest edge.
+        quadrature: weigh points by the volume that belongs to them; otherwise all alike.
+    """
+
+    def __init__(self, nodes: np.ndarray, radius: float, quadrature: bool):
+        self.nodes, self.radius, self.quadrature = nodes, radius, quadrature
+        self._kept: OrderedDict[bytes, tuple[np.ndarray, ...]] = OrderedDict()
+
+    def __call__(self, coords: Tensor, weights: Tensor | None, query_coords: Tensor | None) -> PointGeometry:
+        """Return the geometry of points whose shapes are known to fit; see `PointOperator.geometry`."""
+        sets = _double(coords if coords.ndim == 3 else coords[None])
+        given = None if weights is None else _double(weights if weights.ndim == 2 else weights[None])
+        queries = None
+        if query_coords is not None:
+            queries = _double(query_coords)
+            queries = np.broadcast_to(queries, (len(sets), *queries.shape[-2:]))
+        source, target, weight, covered, nearest, share = [], [], [], [], [], []
+        for i, points in enumerate(sets):
+            places = np.arange(len(points)) if given is None else np.flatnonzero(given[i] > 0)
+            points = points[places]
+            own = None if given is None or not self.quadrature else given[i, places]
+            edges = Neighbours(*self._once(self._edges, points, own))
+            source.append(places[edges.source] + i * sets.shape[1])
+            target.append(edges.target + i * len(self.nodes))
+            weight.append(edges.weight)
+            covered.append(np.bincount(edges.target, minlength=len(self.nodes)) > 0)
+            if queries is not None:
+                near, shares = self._once(interpolation, points, queries[i])
+                nearest.append(places[near])
+                share.append(shares)
+        place = {"device": coords.device}
+        real = {"dtype": coords.dtype, **place}
+        stack: Callable[[list], np.ndarray] = np.stack if coords.ndim == 3 else lambda parts: parts[0]
+        filled = given is not None and coords.ndim == 3 and not (given > 0).all()
+        return PointGeometry(
+            coords,
+            torch.tensor(np.concatenate(source), **place),
+            torch.tensor(np.concatenate(target), **place),
+            torch.tensor(np.concatenate(weight), **real),
+            torch.tensor(stack(covered), **place),
+            torch.tensor(given > 0, **place) if filled else None,
+            query_coords,
+            None if queries is None else torch.tensor(stack(nearest), **place),
+            None if queries is None else torch.tensor(stack(share), **real),
+        )
+
+    def _edges(self, points: np.ndarray, weights: np.ndarray | None) -> Neighbours:
+        if weights is None:
+            # The nodes look no further than the radius: what is wider apart than their sight is a hole.
+            weights = estimate_weights(points, 2 * self.radius) if self.quadrature else np.ones(len(points))
+        return neighbours(points, self.nodes, self.radius, weights)
+
+    def _once(self, function: Callable[..., tuple[np.ndarray, ...]], *arrays: Any) -> tuple[np.ndarray, ...]:
+        """Call a function of arrays, or return what it returned for the same numbers."""
+        digest = hashlib.blake2b(function.__name__.encode(), digest_size=32)
+        for array in arrays:
+            digest.update(repr(None if array is None else array.shape).encode())
+            digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        key = digest.digest()
+        if key not in self._kept:
+            self._kept[key] = function(*arrays)
+            while sum(part.nbytes for parts in self._kept.values() for part in parts) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+                if not self._kept:
+                    return function(*arrays)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def _double(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().double().numpy()

@@ -1,0 +1,186 @@
+"""What every operator on points inherits by its row in `tests/tables.py`."""
+
+import json
+
+import pytest
+import torch
+
+import opflow
+from opflow import export, operators
+from tests.cases.point_operators import close, field, points
+from tests.tables import POINT_OPERATORS
+
+EVERY = pytest.mark.parametrize("case", POINT_OPERATORS.values(), ids=POINT_OPERATORS)
+
+
+def time_of(model):
+    return 0.3 if model.timed else None
+
+
+def test_every_point_operator_has_a_row():
+    known = {k for k, v in operators.OPERATORS.items() if issubclass(v, opflow.PointOperator)}
+    assert known == {case.name for case in POINT_OPERATORS.values()}
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+@EVERY
+@torch.no_grad()
+def test_the_order_of_the_points_does_not_matter(case, dtype, tolerance):
+    model = case.build().to(dtype)
+    coords, weights = points(90, dtype=dtype), torch.rand(90, dtype=dtype)
+    order, queries = torch.randperm(90), points(20, seed=3, dtype=dtype)
+    values = field(coords)
+    mixed = (values[:, order], coords[order])
+    y = model(values, coords, time=time_of(model), weights=weights)
+    assert y.std(1).min() > 1e-2
+    close(model(*mixed, time=time_of(model), weights=weights[order]), y[:, order], tolerance)
+    y, again = (model(v, c, queries, time_of(model)) for v, c in ((values, coords), mixed))
+    close(again, y, tolerance)
+
+
+@EVERY
+@torch.no_grad()
+def test_a_batch_of_meshes_filled_up_is_its_samples(case):
+    model = case.build()
+    time = time_of(model)
+    sets = [points(n, seed=n) for n in (40, 71, 55)]
+    weights = [torch.rand(len(c)) + 0.1 for c in sets]
+    single = [model(field(c, 1), c, time=time, weights=w)[0] for c, w in zip(sets, weights)]
+    coords = torch.stack([torch.cat([c, c[:1].expand(71 - len(c), 2)]) for c in sets])
+    values = torch.nn.utils.rnn.pad_sequence([field(c, 1)[0] for c in sets], batch_first=True)
+    filled = torch.nn.utils.rnn.pad_sequence(weights, batch_first=True)
+    y = model(values, coords, time=time, weights=filled)
+    for i, expected in enumerate(single):
+        close(y[i, : len(expected)], expected, 1e-5)
+
+
+@EVERY
+@torch.no_grad()
+def test_a_shared_mesh_is_one_for_each_sample(case):
+    model = case.build()
+    coords, queries, time = points(60), points(30, seed=5), time_of(model)
+    own = coords.expand(3, -1, -1)
+    close(model(field(coords, 3), own, time=time), model(field(coords, 3), coords, time=time), 1e-5)
+    shared = model(field(coords, 3), coords, queries, time)
+    close(model(field(coords, 3), own, queries, time), shared, 1e-5)
+    close(model(field(coords, 3), own, queries.expand(3, -1, -1), time), shared, 1e-5)
+
+
+@EVERY
+@torch.no_grad()
+def test_queries_at_the_points_are_the_points(case):
+    model, coords = case.build(), points(60)
+    y = model(field(coords), coords, time=time_of(model))
+    close(model(field(coords), coords, coords.clone(), time_of(model)), y, 1e-6)
+
+
+@EVERY
+@torch.no_grad()
+def test_single_precision_is_rounded_double_precision(case):
+    model, coords = case.build(), points(90, dtype=torch.float64)
+    single = model(field(coords).float(), coords.float(), time=time_of(model))
+    exact = model.double()(field(coords), coords, time=time_of(model))
+    assert single.dtype == torch.float32 and exact.dtype == torch.float64
+    close(single.double(), exact, 5e-5)
+
+
+@EVERY
+def test_gradients_are_slopes(case):
+    """Along one direction of all parameters and the input, against a central difference in float64."""
+    model, coords = case.build().double(), points(40, dtype=torch.float64)
+    geometry = model.geometry(coords, query_coords=points(9, 2, 9, torch.float64))
+    values = field(coords).requires_grad_()
+    along = [values, *model.parameters()]
+    into = torch.randn(2, 9, 1, dtype=torch.float64)
+    grads = torch.autograd.grad((model(values, geometry, time=time_of(model)) * into).sum(), along)
+    assert all(grad.any() for grad in grads), "a parameter without influence"
+    directions = [torch.randn_like(p) for p in along]
+    expected = sum((g * d).sum() for g, d in zip(grads, directions))
+    ends = []
+    with torch.no_grad():
+        for sign in (1, -2):
+            for p, d in zip(along, directions):
+                p += sign * 1e-6 * d
+            ends.append((model(values, geometry, time=time_of(model)) * into).sum())
+    assert abs((ends[0] - ends[1]) / 2e-6 - expected) <= 1e-5 * abs(expected) + 1e-6
+
+
+@EVERY
+def test_the_saved_model_is_the_same_function(case, tmp_path):
+    model, coords = case.build(), points(50).double()
+    assert json.loads(json.dumps(model.config)).keys() == model.config.keys()
+    model.save_pretrained(tmp_path)
+    again = opflow.load(tmp_path)
+    assert type(again) is type(model)
+    assert all(torch.equal(again.state_dict()[name], v) for name, v in model.state_dict().items())
+    expected = model.predict(field(coords), coords, time=time_of(model))
+    close(again.predict(field(coords).numpy(), coords.numpy(), time=time_of(model)), expected, 1e-5)
+    close(again.predict(field(coords)[1], coords, time=time_of(model)), expected[1], 1e-5)
+
+
+@EVERY
+def test_exports_with_its_mesh_for_any_batch(case, tmp_path):
+    model, coords = case.build(), points(50)
+    geometry = model.geometry(coords, query_coords=points(20, seed=3))
+    export.to_pt2(model, tmp_path / "model.pt2", field(coords, 1), geometry)
+    exported = export.load_pt2(tmp_path / "model.pt2")
+    for batch in (1, 5):
+        time = (torch.rand(batch),) if model.timed else ()
+        with torch.no_grad():
+            expected = model(field(coords, batch), geometry, time=time[0] if time else None)
+            close(exported(field(coords, batch), *time), expected, 1e-5)
+
+
+def test_what_cannot_be_exported_is_named(tmp_path):
+    model, coords = POINT_OPERATORS["MINO"].build(), points(30)
+    with pytest.raises(ValueError, match="MINO works on points: give geometry=model.geometry"):
+        export.to_pt2(model, tmp_path / "m.pt2", field(coords))
+    with pytest.raises(ValueError, match="export with one set of points"):
+        export.to_pt2(model, tmp_path / "m.pt2", field(coords), model.geometry(coords.expand(2, -1, -1)))
+    with pytest.raises(ValueError, match="FNO works on grids and takes no geometry"):
+        example = torch.zeros(2, 1, 8)
+        export.to_pt2(opflow.FNO((4,), 1, 1, 4), tmp_path / "m.pt2", example, model.geometry(coords))
+
+
+@EVERY
+def test_compiles_as_one_graph(case):
+    model, coords = case.build(), points(50)
+    sets = (coords, coords.expand(2, -1, -1))
+    torch._dynamo.reset()
+    report = torch._dynamo.explain(model)(field(coords), model.geometry(sets[1]), time=time_of(model))
+    assert report.graph_break_count == 0 and report.graph_count == 1
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    y, expected = (m(field(coords), model.geometry(sets[0]), time=time_of(model)) for m in (compiled, model))
+    close(y, expected, 1e-5)
+    first = next(p for name, p in model.named_parameters() if p.ndim > 1)
+    close(*(torch.autograd.grad(z.square().sum(), first)[0] for z in (y, expected)), 1e-4)
+    torch._dynamo.reset()
+
+
+@EVERY
+def test_inputs_that_do_not_fit_are_named(case):
+    model, coords = case.build(), points(30)
+    values, time = field(coords), time_of(model)
+    name = case.name
+    for inputs, message in (
+        ((values[..., :1], coords), rf"{name} was built for in_channels=2 and .* shape \(2, 30, 1\)"),
+        ((values, coords[:, :1]), r"coord_dim=2 and takes coords \(point, 2\).* got shape \(30, 1\)"),
+        ((values, coords[:20]), r"values of shape \(2, 30, 2\) do not lie at coords of shape \(20, 2\)"),
+        ((values, coords.expand(3, -1, -1)), r"do not lie at coords of shape \(3, 30, 2\)"),
+        ((values, coords, points(9, 3)), r"query_coords of shape \(9, 3\) do not go with coords"),
+        ((values, coords, None, time, torch.ones(7)), r"one number for each point, \(30,\), got \(7,\)"),
+        ((values, coords, None, time, -torch.ones(30)), "weights must not be negative, the least is -1"),
+        ((values, coords * torch.nan), "coords hold numbers that are not finite"),
+        ((values, model.geometry(coords), coords), "a geometry has its query_coords and weights inside"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model(*inputs)
+    if model.timed:
+        with pytest.raises(ValueError, match=f"this {name} was built with time=True: give time"):
+            model(values, coords)
+        with pytest.raises(ValueError, match="one number, or one for each of 2 samples, got"):
+            model(values, coords, time=torch.zeros(3))
+    else:
+        with pytest.raises(ValueError, match=f"this {name} was built with time=False and takes no time"):
+            model(values, coords, time=0.1)
