@@ -148,8 +148,14 @@ def complete(protocol: Protocol, pool: Executor | None = None) -> None:
                 protocol.record(job[0], trial.run(*job))
             continue
         futures = {pool.submit(trial.run, *job): job[0] for job in jobs}
+        failed = []
         for future in as_completed(futures):
-            protocol.record(futures[future], future.result())
+            if error := future.exception():
+                failed.append(error)
+            else:
+                protocol.record(futures[future], future.result())
+        if failed:
+            raise BaseExceptionGroup(f"{len(failed)} trainings of {protocol.task.name} failed", failed)
 
 
 def write_page(scale: str, lines: Iterable[str], page: Path = PAGE) -> None:

@@ -21,10 +21,10 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def match(builders: Mapping[str, Callable[[int], nn.Module]], width: int) -> dict[str, int]:
-    """Return a width for each model, such that all have the same number of parameters within 5 %.
+    """Return a width for each model, such that all have as many parameters as the first within 5 %.
 
-    The first model is the reference: the result has its size as near to that at `width` as the others allow,
-    whose widths are whole numbers too. Sizes must grow with the width.
+    The first stays as near to `width` as the others allow, whose widths are whole numbers too. Sizes must
+    grow with the width.
 
     Args:
         builders: for each model a function of its width.
@@ -43,8 +43,7 @@ def match(builders: Mapping[str, Callable[[int], nn.Module]], width: int) -> dic
     for reference in sorted(range(math.ceil(0.75 * width), 5 * width // 4 + 1), key=lambda w: abs(w - width)):
         target = sizes[first](reference)
         widths = {first: reference, **{name: _nearest(sizes[name], target) for name in others}}
-        counts = [sizes[name](w) for name, w in widths.items()]
-        if max(counts) <= (1 + TOLERANCE) * min(counts):
+        if all(abs(sizes[name](w) / target - 1) <= TOLERANCE for name, w in widths.items()):
             return widths
     raise ValueError(
         f"no width of {first} near {width} gives {', '.join(others)} the same number of parameters within "

@@ -113,7 +113,7 @@ MODELS: dict[str, Model] = {
     "UNO": Model(views.fields, _uno),
     "UNet": Model(views.fields, _operator("UNet", circular=_circular)),
     "ConvNeXtUNet": Model(views.fields, _operator("ConvNeXtUNet", circular=_circular)),
-    # Widths are counted in heads of 8.
+    # Its width is counted in heads of 8 numbers.
     "PatchTransformer": Model(
         views.fields,
         lambda view, size: _operator("PatchTransformer", heads=size, circular=_circular)(view, 8 * size),

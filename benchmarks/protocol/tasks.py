@@ -235,7 +235,14 @@ _ROWS = (
         about="pressure from permeability and source at the nodes of random meshes with holes",
         train=_MESHES,
         rates=_MESH_RATES,
-        small=_CPU(samples=600, options={}, n_modes=(24, 24), width=20, models=("FNO-on-grid", "MINO")),
+        small=_CPU(
+            samples=600,
+            options={},
+            n_modes=(16, 16),
+            width=15,
+            cells=32,
+            models=("FNO-on-grid", "MINO"),
+        ),
         full=_GPU(
             **_PUBLISHED,
             options={},

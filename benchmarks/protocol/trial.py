@@ -44,7 +44,8 @@ class Trial:
     def folder(self) -> str:
         """Name of the folder that holds the state of an unfinished training."""
         return "-".join(
-            str(v) for v in (self.scale, self.task, self.stage, self.model, self.seed, f"{self.rate:g}")
+            str(v)
+            for v in (self.scale, self.task, self.stage, self.model, self.width, self.seed, f"{self.rate:g}")
         )
 
 
