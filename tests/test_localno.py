@@ -229,19 +229,3 @@ def test_inputs_that_do_not_fit_are_named():
         small()(torch.zeros(1, 2, 8, 8).double())
     with pytest.raises(ValueError, match=r"out_grid=12 needs one size per space axis, 2 of them"):
         small()(torch.zeros(1, 2, 8, 8), out_grid=12)
-
-
-@pytest.mark.slow
-def test_the_named_run_steps_kolmogorov_flow(tmp_path, capsys):
-    """In small: a few frames of a slow flow, one epoch, by the commands of the documentation."""
-    from opflow import cli, load
-    from pde_data import generate
-
-    flow = dict(reynolds=10.0, resolution=16, solve_resolution=16, burn_in=0.2, t_end=0.4, records=4)
-    generate("kolmogorov_flow", tmp_path / "flow.h5", samples=10, seed=0, processes=1, **flow)
-    small_sizes = ["--options", "n_modes=[6,6]", "hidden_channels=6", "n_layers=2"]
-    arguments = ["--data", str(tmp_path / "flow.h5"), "--folder", str(tmp_path / "run"), "--epochs", "1"]
-    code = cli.main(["train", "localno-kolmogorov", *arguments, "--rollout-steps", "1", *small_sizes])
-    assert code == 0, capsys.readouterr().err
-    model = load(tmp_path / "run")
-    assert isinstance(model, LocalNO) and model.config["domain_length"] == pytest.approx(2 * torch.pi)
