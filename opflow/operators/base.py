@@ -12,6 +12,20 @@ from torch import Tensor, nn
 from opflow.nn.normalize import Normalizer
 
 
+def require_positive(**sizes: int) -> None:
+    """Refuse sizes below one, by name.
+
+    Example:
+        >>> require_positive(hidden_channels=16, n_layers=0)
+        Traceback (most recent call last):
+            ...
+        ValueError: n_layers must be at least 1, got 0
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+
+
 class BaseOperator(nn.Module, abc.ABC):
     """What maps of fields share, on grids (`Operator`) or at points (`PointOperator`): units and files.
 
@@ -88,7 +102,7 @@ class Operator(BaseOperator):
         Raises:
             ValueError: the rank or the channel count of `x` is not what the model was built for.
         """
-        self._check(x)
+        self._check(x, out_grid)
         y = self.operate(self.normalizer.normalize(x), out_grid)
         last_frame = x[:, -self.out_channels :]
         if y.shape[2:] != x.shape[2:] or last_frame.shape[1] != self.out_channels:
@@ -103,7 +117,7 @@ class Operator(BaseOperator):
             return torch.zeros_like(y)
         return fourier_resample(x[:, -self.out_channels :], y.shape[2:])
 
-    def _check(self, x: Tensor) -> None:
+    def _check(self, x: Tensor, out_grid: Sequence[int] | None = None) -> None:
         name = type(self).__name__
         if self.n_dim is not None and x.ndim != self.n_dim + 2:
             raise ValueError(
@@ -114,6 +128,11 @@ class Operator(BaseOperator):
             raise ValueError(
                 f"{name} was built for in_channels={self.in_channels}, got a tensor of shape {tuple(x.shape)}"
             )
+        if out_grid is not None and (isinstance(out_grid, int) or len(out_grid) != x.ndim - 2):
+            raise ValueError(f"out_grid={out_grid!r} needs one size per space axis, {x.ndim - 2} of them")
+        dtype = next(self.parameters()).real.dtype
+        if x.real.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ValueError(f"the input is {x.dtype} and the model {dtype}: convert one with `.to(dtype)`")
 
     def predict(self, x, out_grid: Sequence[int] | None = None) -> Tensor:
         """Evaluate without gradients, in evaluation mode, on the device and in the dtype of the model.

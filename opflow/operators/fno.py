@@ -13,7 +13,7 @@ from opflow.nn.embed import grid_coordinates
 from opflow.nn.fno_block import FNOBlock
 from opflow.nn.polynomial import PolynomialBlock, PolynomialNetwork
 from opflow.nn.spectral import SpectralConv
-from opflow.operators.base import Operator
+from opflow.operators.base import Operator, require_positive
 
 
 class FNO(Operator):
@@ -125,11 +125,12 @@ class FNO(Operator):
             max_n_modes = _modes("max_n_modes", max_n_modes)
             if len(max_n_modes) != len(n_modes):
                 raise ValueError(f"max_n_modes={max_n_modes} and n_modes={n_modes} need the same length")
-        sizes = {"in_channels": in_channels, "out_channels": out_channels}
-        sizes |= {"hidden_channels": hidden_channels, "n_layers": n_layers}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        require_positive(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            hidden_channels=hidden_channels,
+            n_layers=n_layers,
+        )
         if positional_embedding not in ("grid", None):
             raise ValueError(f"positional_embedding={positional_embedding!r} is not one of 'grid', None")
         if max_n_modes is not None and any(m > k for m, k in zip(n_modes, max_n_modes)):
@@ -200,13 +201,6 @@ class FNO(Operator):
 
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Map a normalised field to a normalised field; the last layer moves it to `out_grid`."""
-        if out_grid is not None and (isinstance(out_grid, int) or len(out_grid) != len(self.n_modes)):
-            raise ValueError(
-                f"out_grid={out_grid!r} needs one size per space axis, {len(self.n_modes)} of them"
-            )
-        dtype = next(self.parameters()).real.dtype
-        if x.real.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(f"the input is {x.dtype} and the model {dtype}: convert one with `.to(dtype)`")
         if self.project:
             return self.network(x, out_grid)
         if self.positional_embedding:

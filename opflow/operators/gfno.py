@@ -11,7 +11,7 @@ from opflow.nn.group_linear import GroupLifting, GroupLinear, GroupProjection
 from opflow.nn.normalize import Normalizer
 from opflow.nn.point_group import IDENTITY, PointGroup
 from opflow.nn.representations import channel_matrix, resolve_kinds
-from opflow.operators.base import Operator
+from opflow.operators.base import Operator, require_positive
 
 
 class GFNO(Operator):
@@ -81,11 +81,12 @@ class GFNO(Operator):
                 f"n_modes={n_modes!r} needs one number of modes per axis of the plane, and one for time "
                 "where the fields have it, such as (16, 16) or (16, 16, 8)"
             )
-        sizes = {"in_channels": in_channels, "out_channels": out_channels}
-        sizes |= {"hidden_channels": hidden_channels, "n_layers": n_layers}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        require_positive(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            hidden_channels=hidden_channels,
+            n_layers=n_layers,
+        )
         if positional_embedding not in ("symmetric", None):
             raise ValueError(f"positional_embedding={positional_embedding!r} is not one of 'symmetric', None")
         if norm not in ("instance_norm", None):
@@ -119,13 +120,6 @@ class GFNO(Operator):
 
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Map a normalised field to a normalised field; the last layer moves it to `out_grid`."""
-        if out_grid is not None and (isinstance(out_grid, int) or len(out_grid) != len(self.n_modes)):
-            raise ValueError(
-                f"out_grid={out_grid!r} needs one size per space axis, {len(self.n_modes)} of them"
-            )
-        dtype = self.lifting.weight.dtype
-        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(f"the input is {x.dtype} and the model {dtype}: convert one with `.to(dtype)`")
         if self.positional_embedding:
             embedding = symmetric_coordinates(x.shape[2:], x).expand(x.shape[0], *(-1,) * (x.ndim - 1))
             x = torch.cat([x, embedding], 1)

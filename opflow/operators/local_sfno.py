@@ -12,6 +12,7 @@ from opflow.nn.filter_bases import filter_basis
 from opflow.nn.local_block import LocalBlock, per_layer
 from opflow.nn.sphere import SphericalConv, SphericalIntegral, sines_of_latitude
 from opflow.operators.base import Operator
+from opflow.operators.own_grid import check_own_grid
 
 
 class LocalSFNO(Operator):
@@ -102,14 +103,7 @@ class LocalSFNO(Operator):
 
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Map a normalised field to a normalised field on the same grid."""
-        if out_grid is not None and tuple(out_grid) != tuple(x.shape[2:]):
-            raise ValueError(
-                f"LocalSFNO is evaluated on the grid of its input, {tuple(x.shape[2:])}, not on "
-                f"{tuple(out_grid)}: give it the input on that grid"
-            )
-        dtype = self.projection.first.weight.dtype
-        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(f"the input is {x.dtype} and the model {dtype}: convert one with `.to(dtype)`")
+        check_own_grid("LocalSFNO", x.shape[2:], out_grid)
         if self.positional_embedding:
             sines = sines_of_latitude(x.shape[2], self.grid, x)
             x = torch.cat([x, sines[:, None].expand(x.shape[0], 1, *x.shape[2:])], 1)

@@ -15,7 +15,7 @@ from opflow.nn.local_block import LocalBlock, per_layer
 from opflow.nn.local_integral import IntegralConv
 from opflow.nn.local_sum import LocalSum
 from opflow.nn.spectral import SpectralConv
-from opflow.operators.base import Operator
+from opflow.operators.base import Operator, require_positive
 
 
 class LocalNO(Operator):
@@ -87,11 +87,12 @@ class LocalNO(Operator):
             raise ValueError(
                 f"n_modes={n_modes!r} needs one number of modes per space axis, such as (16, 16)"
             )
-        sizes = {"in_channels": in_channels, "out_channels": out_channels}
-        sizes |= {"hidden_channels": hidden_channels, "n_layers": n_layers}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        require_positive(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            hidden_channels=hidden_channels,
+            n_layers=n_layers,
+        )
         if positional_embedding not in ("grid", None):
             raise ValueError(f"positional_embedding={positional_embedding!r} is not one of 'grid', None")
         n_modes, n_dim, width = tuple(n_modes), len(n_modes), hidden_channels
@@ -162,9 +163,6 @@ class LocalNO(Operator):
         grid = tuple(x.shape[2:])
         if out_grid is not None:
             self._check_grid(grid, out_grid)
-        dtype = self.projection.first.weight.dtype
-        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
-            raise ValueError(f"the input is {x.dtype} and the model {dtype}: convert one with `.to(dtype)`")
         if self.positional_embedding:
             coordinates = smooth_coordinates(grid, self.periodic, x)
             x = torch.cat([x, coordinates.expand(x.shape[0], *(-1,) * (x.ndim - 1))], 1)
@@ -174,8 +172,6 @@ class LocalNO(Operator):
         return self.projection(self.blocks[-1](u, out_grid))
 
     def _check_grid(self, grid: Sequence[int], out_grid: Sequence[int]) -> None:
-        if isinstance(out_grid, int) or len(out_grid) != len(grid):
-            raise ValueError(f"out_grid={out_grid!r} needs one size per space axis, {len(grid)} of them")
         if any(n != m and not wraps for n, m, wraps in zip(grid, out_grid, self.periodic)):
             raise ValueError(
                 f"out_grid={tuple(out_grid)} differs from the grid {grid} on a bounded axis, where the "

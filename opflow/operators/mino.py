@@ -14,6 +14,7 @@ from opflow.nn.point_decoder import PointDecoder
 from opflow.nn.point_geometry import PointGeometry
 from opflow.nn.point_graph import PointGraph
 from opflow.nn.position_code import position_code
+from opflow.operators.base import require_positive
 from opflow.operators.points import PointOperator
 
 
@@ -82,10 +83,13 @@ class MINO(PointOperator):
         decoder_layers: int = 1,
     ):
         config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        sizes = {"in_channels": in_channels, "out_channels": out_channels, "coord_dim": coord_dim}
-        for name, size in (sizes | {"n_layers": n_layers, "decoder_layers": decoder_layers}).items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        require_positive(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            coord_dim=coord_dim,
+            n_layers=n_layers,
+            decoder_layers=decoder_layers,
+        )
         if hidden_channels < 2 * coord_dim or n_heads < 1 or hidden_channels % n_heads:
             raise ValueError(
                 f"hidden_channels={hidden_channels} must be at least {2 * coord_dim}, two for each "
