@@ -59,6 +59,7 @@ class Audit:
     margin: float
     confidence: float
     kinds: Mapping[str, str] = field(default_factory=dict)  # how each field turns
+    about: Literal["middle", "origin"] = "middle"  # what stays: the middle of the array, or its first point
 
     def __getitem__(self, symmetry: str) -> Score:
         return self.scores[symmetry]
@@ -170,7 +171,8 @@ def symmetries(
         spatial = symmetry.name.startswith(("translation", "rotation", "reflection"))
         p_value = same_distribution(plain, images[0], rng) if spatial else None
         scores[symmetry.name] = _score(symmetry.name, dict(zip(names, found)), p_value, margin, len(pairs))
-    return Audit(scores, margin, confidence, {name: chosen_kinds[name] for name in names})
+    about = "origin" if all(grid.periodic) and grid.location == "node" else "middle"
+    return Audit(scores, margin, confidence, {name: chosen_kinds[name] for name in names}, about)
 
 
 Pair = tuple[np.ndarray, np.ndarray, float]

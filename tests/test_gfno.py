@@ -9,7 +9,8 @@ import torch
 import opflow
 from opflow import GFNO, TrainConfig, build, export, fit, load
 from opflow.metrics import relative_l2
-from opflow.nn.representations import GROUPS, channels_of, turn_field
+from opflow.nn.grid_turns import turn_field
+from opflow.nn.representations import GROUPS, channels_of
 
 SMALL = dict(in_channels=1, out_channels=1, hidden_channels=3, n_layers=2)
 KINDS = [("scalar",), ("pseudoscalar",), ("vector",), ("vector", "scalar", "pseudoscalar")]

@@ -11,8 +11,8 @@ from opflow import FNO, TrainConfig, build, export, fit, load
 from opflow.equivariance import Symmetrize
 from opflow.metrics import GROUPS, relative_l2
 from opflow.nn import fourier_resample
-from opflow.nn.grid_turns import GridTurn
-from opflow.nn.representations import channel_matrix, turn_field
+from opflow.nn.grid_turns import GridTurn, turn_field
+from opflow.nn.representations import channel_matrix
 from pde_data.audit import Audit, Score
 
 KINDS = (["scalar", "pseudoscalar", "vector"], ["vector", "pseudoscalar"])

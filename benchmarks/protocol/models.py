@@ -46,7 +46,9 @@ def _kinds(frames: str) -> Callable[[View], list[str]]:
 
 
 def _group(group: str) -> Callable[[View, int], nn.Module]:
-    return _operator("GFNO", n_modes=_modes, group=group, in_kinds=_kinds("in"), out_kinds=_kinds("out"))
+    kinds = {"in_kinds": _kinds("in"), "out_kinds": _kinds("out")}
+    # Turns about the origin: those of the array are off by a point, which a forcing does not allow.
+    return _operator("GFNO", n_modes=_modes, group=group, positional_embedding="periodic", **kinds)
 
 
 def _peer(name: str, **fixed: Any) -> Callable[[View, int], nn.Module]:

@@ -43,8 +43,8 @@ def _mean(model: nn.Module, view: View, part: str, turned: bool = False) -> floa
 
 def _in_fields(model: nn.Module, view: View, x: Tensor, y: Tensor, turned: bool) -> Tensor:
     if turned:
-        # Scalars and pseudoscalars turn with the grid, without a change of value.
-        x, y = x.rot90(1, (2, 3)), y.rot90(1, (2, 3))
+        # About the origin, which the law allows. Scalars and pseudoscalars keep their values.
+        x, y = (u.rot90(1, (2, 3)).roll(1, 2) for u in (x, y))
     weight = next(model.parameters())
     x, y = x.to(weight.device), y.to(weight.device)
     if view.task.window:

@@ -58,8 +58,9 @@ def equivariance(
     """Measure every element of a group but the identity."""
     kinds_in = resolve_kinds("in_kinds", in_kinds, x.shape[1])
     kinds_out = resolve_kinds("out_kinds", out_kinds, model(x).shape[1])
+    about = getattr(model, "turns_about", "middle")
     for element in GROUPS[ALIASES.get(group, group)][1:]:
-        turns = (GridTurn(element, kinds_in), GridTurn(element, kinds_out))
+        turns = (GridTurn(element, kinds_in, about), GridTurn(element, kinds_out, about))
         error = equivariance_error(model, x, *turns).max().item()
         yield Measured("equivariance", f"{group}: {element_name(element)}", error)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from opflow.metrics.errors import relative_l2
-from opflow.nn.grid_turns import GRID_GROUPS, GridTurn
+from opflow.nn.grid_turns import GRID_GROUPS, GridTurn, require_centre
 from opflow.nn.representations import resolve_kinds
 
 if TYPE_CHECKING:
@@ -28,11 +28,13 @@ def equivariance_error(
     output_action: Transform | None = None,
     in_kinds: str | Sequence[str] | None = None,
     out_kinds: str | Sequence[str] | None = None,
+    about: str = "middle",
 ) -> Tensor:
     r"""Relative L2 distance of :math:`f(Rx)` from :math:`R f(x)`, per sample (Helwig et al. 2023, G-FNO).
 
-    Rotating or flipping the array of a periodic grid is the rotation or reflection about the origin
-    followed by a translation, so the number also tests invariance under that translation.
+    About the "middle", the array is rotated or flipped as it is: on a periodic grid that is the rotation or
+    reflection about the origin followed by a translation by one point, so the number also tests invariance
+    under that translation.
 
     Args:
         model: maps `(batch, channel, *space)` to `(batch, channel, *space)`.
@@ -43,6 +45,7 @@ def equivariance_error(
         in_kinds: for a group, how the input turns: "scalar", "pseudoscalar" (a vorticity changes its sign
             under reflections) or "vector", one kind for all fields or one for each; scalars when None.
         out_kinds: how the output turns, likewise.
+        about: for a group, the fixed point: "middle" of the array, or "origin" of a periodic grid.
 
     Returns:
         `(batch,)`.
@@ -69,6 +72,7 @@ def equivariance_error(
         raise ValueError("output_action goes with one action; pass a function instead of a group name")
     if x.ndim < 4:
         raise ValueError(f"group {action!r} acts on two space axes, got a field {tuple(x.shape)}")
+    require_centre(about)
     y = model(x)
     kinds = (
         resolve_kinds("in_kinds", in_kinds, x.shape[1]),
@@ -76,7 +80,7 @@ def equivariance_error(
     )
     errors = []
     for element in GROUPS[action][1:]:
-        on_input, on_output = (GridTurn(element, of) for of in kinds)
+        on_input, on_output = (GridTurn(element, of, about) for of in kinds)
         errors.append(relative_l2(model(on_input(x)), on_output(y)))
     return torch.stack(errors).amax(0)
 

@@ -43,6 +43,30 @@ def symmetric_coordinates(grid: Sequence[int], like: Tensor) -> Tensor:
     return torch.stack(torch.broadcast_tensors(plane[..., None], time[0] + 0.5))
 
 
+def periodic_coordinates(grid: Sequence[int], like: Tensor) -> Tensor:
+    r"""Return what no turn of two axes about the first point changes: `(1, *grid)`, with time `(2, *grid)`.
+
+    The first channel is :math:`\cos 2\pi x + \cos 2\pi y` with :math:`x = j / n`, the second the time
+    :math:`j / (n - 1)` along a third axis.
+
+    Example:
+        >>> import torch
+        >>> periodic_coordinates((2, 2), torch.zeros(()))
+        tensor([[[ 2.,  0.],
+                 [ 0., -2.]]])
+    """
+    dtype, device = like.real.dtype, like.device
+    # By the distance from the first point, so that both sides of it are rounded alike.
+    distances = [torch.arange(n, device=device) for n in grid[:2]]
+    distances = [torch.minimum(j, n - j) for j, n in zip(distances, grid)]
+    first, second = ((2 * torch.pi / n * j.double()).cos().to(dtype) for j, n in zip(distances, grid))
+    plane = first[:, None] + second
+    if len(grid) == 2:
+        return plane[None]
+    time = torch.arange(grid[2], dtype=dtype, device=device) / max(grid[2] - 1, 1)
+    return torch.stack(torch.broadcast_tensors(plane[..., None], time))
+
+
 class TimeEmbedding(nn.Module):
     r"""Vectors of times: sines and cosines at a ladder of frequencies, then a two-layer perceptron.
 

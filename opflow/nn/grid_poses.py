@@ -42,13 +42,21 @@ class GridPoses:
         in_kinds: one kind per input field.
         out_kinds: one kind per output field.
         method: "average", "frame" or "canonical".
+        about: the fixed point, see `GridTurn`.
     """
 
-    def __init__(self, group: str, in_kinds: Sequence[str], out_kinds: Sequence[str], method: str):
+    def __init__(
+        self,
+        group: str,
+        in_kinds: Sequence[str],
+        out_kinds: Sequence[str],
+        method: str,
+        about: str = "middle",
+    ):
         elements = GRID_GROUPS[ALIASES.get(group, group)]
         self.method = method
-        self.turns = [GridTurn(g, in_kinds) for g in elements]
-        self.back = [GridTurn(g.T, out_kinds) for g in elements]
+        self.turns = [GridTurn(g, in_kinds, about) for g in elements]
+        self.back = [GridTurn(g.T, out_kinds, about) for g in elements]
         self.directions = [(g.T.double() @ torch.tensor(_DIRECTION).double()).tolist() for g in elements]
 
     def look(self, model: Callable, x: Tensor, out_grid: Sequence[int] | None = None) -> "GridLook":

@@ -19,6 +19,8 @@ GRID_GROUPS: dict[str, tuple[Tensor, ...]] = {
 
 ALIASES = {"C4": "p4", "D4": "p4m"}
 
+CENTRES = ("middle", "origin")
+
 
 class GridTurn:
     """One element of a point group, acting on fields `(batch, channel, *space)` of given kinds.
@@ -29,6 +31,9 @@ class GridTurn:
     Args:
         matrix: signed permutation of the first space axes, of integers; further axes, such as time, stay.
         kinds: one kind per field, see `opflow.nn.representations`.
+        about: the fixed point: the "middle" of the array, or the "origin" of a periodic grid, its first
+            point. The two differ by a translation, which matters where the law knows places, as under a
+            forcing.
 
     Example:
         >>> quarter = GridTurn(GROUPS["p4"][1], ["vector"])
@@ -37,9 +42,10 @@ class GridTurn:
         True
     """
 
-    def __init__(self, matrix: Tensor, kinds: Sequence[str]):
+    def __init__(self, matrix: Tensor, kinds: Sequence[str], about: str = "middle"):
         source = matrix.abs().argmax(1).tolist()
         self.flipped = [2 + s for s, sign in zip(source, matrix.sum(1).tolist()) if sign < 0]
+        self.shift = 1 if about == "origin" else 0
         self.order = [2 + s for s in source]
         on_channels = channel_matrix(kinds, matrix)
         self.channels: list[int] = on_channels.abs().argmax(1).tolist()
@@ -47,13 +53,26 @@ class GridTurn:
         self.swaps_axes = self.order != sorted(self.order)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Turn a field about the middle of its array."""
+        """Turn a field."""
         if self.flipped:
             x = x.flip(self.flipped)
+            if self.shift:  # the first point stays
+                x = x.roll([self.shift] * len(self.flipped), self.flipped)
         x = x.permute(0, 1, *self.order, *range(2 + len(self.order), x.ndim))
         if min(self.signs) > 0 and self.channels == sorted(self.channels):
             return x
         return torch.stack([x[:, c] if s > 0 else -x[:, c] for c, s in zip(self.channels, self.signs)], 1)
+
+
+def turn_field(x: Tensor, matrix: Tensor, kinds: Sequence[str], about: str = "middle") -> Tensor:
+    """Turn a field by one element; see `GridTurn`."""
+    return GridTurn(matrix, kinds, about)(x)
+
+
+def require_centre(about: str) -> None:
+    """Refuse what is not one of `CENTRES`."""
+    if about not in CENTRES:
+        raise ValueError(f"about={about!r} is not one of {', '.join(map(repr, CENTRES))}")
 
 
 def element_name(matrix: Tensor) -> str:

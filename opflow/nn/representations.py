@@ -88,27 +88,3 @@ def channel_matrix(kinds: Sequence[str], turn: Tensor) -> Tensor:
             matrix[place] = (parity if kind == "pseudoscalar" else torch.ones_like(parity))[..., None, None]
         first += size
     return matrix
-
-
-def turn_grid(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn the array of a field `(batch, channel, *space)` about its middle, without touching the channels.
-
-    `turn` is a signed permutation of the first space axes; further ones, such as time, stay.
-
-    Example:
-        >>> x = torch.arange(6).view(1, 1, 2, 3)
-        >>> torch.equal(turn_grid(x, GROUPS["p4"][1]), x.rot90(1, (2, 3)))
-        True
-    """
-    source = turn.abs().argmax(1).tolist()
-    flipped = [2 + s for s, sign in zip(source, turn.sum(1).tolist()) if sign < 0]
-    order = [0, 1, *(2 + s for s in source), *range(2 + len(source), x.ndim)]
-    return (x.flip(flipped) if flipped else x).permute(order)
-
-
-def turn_field(x: Tensor, turn: Tensor, kinds: Sequence[str]) -> Tensor:
-    """Turn a field on a grid, `(batch, channel, *space)`: its array and its channels."""
-    moved = turn_grid(x, turn)
-    if set(kinds) == {"scalar"}:
-        return moved
-    return torch.einsum("oi,bi...->bo...", channel_matrix(kinds, turn).to(x), moved)

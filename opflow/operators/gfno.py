@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from opflow.nn.embed import symmetric_coordinates
+from opflow.nn.embed import periodic_coordinates, symmetric_coordinates
 from opflow.nn.group_block import GroupBlock, GroupMLP, PublishedGroupBlock
 from opflow.nn.group_linear import GroupLifting, GroupLinear, GroupProjection
 from opflow.nn.normalize import Normalizer
 from opflow.nn.point_group import IDENTITY, PointGroup
 from opflow.nn.representations import channel_matrix, resolve_kinds
 from opflow.operators.base import Operator, require_positive
+
+_EMBEDDINGS = {"symmetric": symmetric_coordinates, "periodic": periodic_coordinates}
 
 
 class GFNO(Operator):
@@ -39,8 +41,10 @@ class GFNO(Operator):
             the vorticity of a plane flow does) or "vector" (two channels), one kind for all or one per field;
             scalars when None.
         out_kinds: likewise for the output.
-        positional_embedding: "symmetric" appends the squared distance from the middle of the grid, and the
-            time where there is one; None makes the model translation-equivariant as well.
+        positional_embedding: "symmetric" appends the squared distance from the middle of the array, and the
+            time where there is one. "periodic" appends :math:`\cos 2\pi x + \cos 2\pi y` instead: turns are
+            then about the first point of a periodic grid, as those of a law with a forcing are, which differ
+            from turns of the array by a translation. None makes the model translation-equivariant as well.
         norm: None for layers in the form of our `FNO`; "instance_norm" for the published network.
         radial: kernels that are constant on the orbits of the group, between plain channels; for fields that
             no element changes.
@@ -87,8 +91,9 @@ class GFNO(Operator):
             hidden_channels=hidden_channels,
             n_layers=n_layers,
         )
-        if positional_embedding not in ("symmetric", None):
-            raise ValueError(f"positional_embedding={positional_embedding!r} is not one of 'symmetric', None")
+        if positional_embedding not in (*_EMBEDDINGS, None):
+            known = ", ".join(map(repr, (*_EMBEDDINGS, None)))
+            raise ValueError(f"positional_embedding={positional_embedding!r} is not one of {known}")
         if norm not in ("instance_norm", None):
             raise ValueError(f"norm={norm!r} is not one of 'instance_norm', None")
         elements = PointGroup.named(group)
@@ -99,6 +104,7 @@ class GFNO(Operator):
         self.in_kinds = resolve_kinds("in_kinds", in_kinds, in_channels)
         self.out_kinds = resolve_kinds("out_kinds", out_kinds, out_channels)
         self.positional_embedding = positional_embedding
+        self.turns_about = "origin" if positional_embedding == "periodic" else "middle"
 
         turns = [channel_matrix(kinds, elements.turns) for kinds in (self.in_kinds, self.out_kinds)]
         self.normalizer = Normalizer(in_channels, out_channels, *turns)
@@ -121,7 +127,8 @@ class GFNO(Operator):
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Map a normalised field to a normalised field; the last layer moves it to `out_grid`."""
         if self.positional_embedding:
-            embedding = symmetric_coordinates(x.shape[2:], x).expand(x.shape[0], *(-1,) * (x.ndim - 1))
+            embedding = _EMBEDDINGS[self.positional_embedding](x.shape[2:], x)
+            embedding = embedding.expand(x.shape[0], *(-1,) * (x.ndim - 1))
             x = torch.cat([x, embedding], 1)
         u = self.lifting(x)
         for block in self.blocks[:-1]:

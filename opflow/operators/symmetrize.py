@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from opflow.nn.grid_poses import GridPoses
-from opflow.nn.grid_turns import ALIASES, GRID_GROUPS
+from opflow.nn.grid_turns import ALIASES, GRID_GROUPS, require_centre
 from opflow.nn.normalize import Normalizer
 from opflow.nn.point_poses import POINT_GROUPS, PointPoses
 from opflow.nn.representations import channels_of, resolve_kinds
@@ -50,6 +50,8 @@ class Symmetrize(Operator):
             about as long as it is wide changes its axes with its mesh.
         in_channels: channels of the input, for a description without them.
         out_channels: channels of the output, likewise.
+        about: what stays on a grid: the "middle" of the array, or the "origin" of a periodic grid, its first
+            point. The two differ by a translation: it matters where the law knows places, as under a forcing.
 
     Shapes:
         those of the model; grids need not be square, the model must then take both H x W and W x H.
@@ -80,7 +82,9 @@ class Symmetrize(Operator):
         method: str = "average",
         in_channels: int | None = None,
         out_channels: int | None = None,
+        about: str = "middle",
     ):
+        require_centre(about)
         if group not in {**GRID_GROUPS, **ALIASES, **POINT_GROUPS}:
             known = ", ".join([*GRID_GROUPS, *ALIASES, *POINT_GROUPS])
             raise ValueError(f"unknown group {group!r}: there are {known}")
@@ -108,8 +112,9 @@ class Symmetrize(Operator):
         self.group, self.method = group, method
         self.in_kinds = resolve_kinds("rep_in", rep_in, self.in_channels, n_dim)
         self.out_kinds = resolve_kinds("rep_out", rep_out, self.out_channels, n_dim)
-        poses = PointPoses if group in POINT_GROUPS else GridPoses
-        self.poses = poses(group, self.in_kinds, self.out_kinds, method)
+        self.turns_about = about
+        arguments = (group, self.in_kinds, self.out_kinds, method)
+        self.poses = PointPoses(*arguments) if group in POINT_GROUPS else GridPoses(*arguments, about)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -125,6 +130,7 @@ class Symmetrize(Operator):
             "rep_in": list(self.in_kinds),
             "rep_out": list(self.out_kinds),
             "method": self.method,
+            "about": self.turns_about,
         }
 
     @property
@@ -174,7 +180,7 @@ class Symmetrize(Operator):
             raise ValueError(f"the data keep no rotation or reflection to wrap the model in ({verdicts})")
         given = (("in_channels", rep_in), ("out_channels", rep_out))
         kinds = [rep or _frames(report.kinds, getattr(model, name)) for name, rep in given]
-        return cls(model, group, *kinds, method=method)
+        return cls(model, group, *kinds, method=method, about=report.about)
 
     def forward(self, x: Tensor, *where, **options) -> Tensor:
         """Map raw fields to raw fields, as the model inside is called.

@@ -186,6 +186,7 @@ RUNS: dict[str, tuple[str, RunConfig]] = {
                 "n_layers": 4,
                 "in_kinds": "pseudoscalar",
                 "out_kinds": "pseudoscalar",
+                "positional_embedding": "periodic",
             },
             train=TrainConfig(
                 epochs=50, batch_size=16, learning_rate=2e-3, predict="increment", rollout_steps=10
