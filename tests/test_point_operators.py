@@ -46,6 +46,34 @@ def test_the_order_of_the_points_does_not_matter(case, dtype, tolerance):
     close(again, y, tolerance)
 
 
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("twice", [False, True])
+@EVERY
+@torch.no_grad()
+def test_the_order_of_the_points_of_a_lattice_does_not_matter(case, twice, weighted, dtype, tolerance):
+    """Their triangulation is not unique, and the points around a cell are equally far from its centre."""
+    model, time = case.build().to(dtype), time_of(case.build())
+    axis = torch.linspace(0, 1, 9, dtype=dtype)
+    coords = torch.cartesian_prod(axis, axis)
+    if twice:  # only values tell points at one place apart: the rounding of their sums depends on the order
+        coords, tolerance = torch.cat([coords, coords[::7]]), 3 * tolerance
+    order, queries = torch.randperm(len(coords)), torch.cartesian_prod(axis[:-1], axis[:-1]) + 1 / 16
+    values = field(coords) + 0.1 * torch.randn(2, len(coords), 2, dtype=dtype)  # also at one place
+    weights = torch.rand(len(coords), dtype=dtype) + 0.1
+    y, mixed = (
+        model(values[:, o], coords[o], time=time, weights=weights[o] if weighted else None)
+        for o in (torch.arange(len(coords)), order)
+    )
+    close(mixed, y[:, order], tolerance)
+    for at in (queries, coords):
+        y, mixed = (
+            model(values[:, o], coords[o], at, time, weights[o] if weighted else None)
+            for o in (torch.arange(len(coords)), order)
+        )
+        close(mixed, y, tolerance)
+
+
 @EVERY
 @torch.no_grad()
 def test_a_batch_of_meshes_filled_up_is_its_samples(case):
