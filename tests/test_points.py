@@ -158,6 +158,15 @@ def test_compiled_sums_over_edges_are_those_of_the_reference(batch, channels, ro
         assert (ours - exact).norm() <= 1e-6 * exact.norm()
 
 
+@pytest.mark.parametrize("weights", [torch.bfloat16, torch.float32])
+def test_sums_of_half_precision_are_rounded_once(weights):
+    """Of 1,000 ones, a sum in bfloat16 would end at 256."""
+    a, b = torch.full((1, 1, 1), 20.0, dtype=torch.bfloat16), torch.zeros(1, 1, dtype=torch.bfloat16)
+    source = target = torch.zeros(1000, dtype=torch.int64)
+    out = edge_sum(a, b, source, target, torch.full((1000,), 0.05).to(weights), 1)
+    assert out.dtype == torch.bfloat16 and out.item() == pytest.approx(1000, rel=4e-3)
+
+
 def test_sums_over_edges_are_twice_differentiable():
     source, target, weight = edges(12, 4, 6)
     a = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
