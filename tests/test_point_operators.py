@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,10 @@ TRACED = pytest.mark.parametrize(
         for name, case in POINT_OPERATORS.items()
     ],
 )
+
+
+def tensor(array):
+    return torch.as_tensor(array) if isinstance(array, np.ndarray) else array
 
 
 def time_of(model):
@@ -170,6 +175,8 @@ def test_the_saved_model_is_the_same_function(case, tmp_path):
     assert all(torch.equal(again.state_dict()[name], v) for name, v in model.state_dict().items())
     expected = model.predict(field(coords), coords, time=time_of(model))
     close(again.predict(field(coords).numpy(), coords.numpy(), time=time_of(model)), expected, 1e-5)
+    arrays = (coords.numpy(), coords.numpy()[:9], time_of(model), np.ones(50))
+    close(again.predict(field(coords), *arrays), model.predict(field(coords), *map(tensor, arrays)), 1e-5)
     close(again.predict(field(coords)[1], coords, time=time_of(model)), expected[1], 1e-5)
 
 
@@ -227,6 +234,14 @@ def test_inputs_that_do_not_fit_are_named(case):
         ((values, coords, None, time, torch.ones(7)), r"one number for each point, \(30,\), got \(7,\)"),
         ((values, coords, None, time, -torch.ones(30)), "weights must not be negative, the least is -1"),
         ((values, coords * torch.nan), "coords hold numbers that are not finite"),
+        ((values.double(), coords), r"values are torch.float64 and the model torch.float32: convert one"),
+        ((values, coords.double()), r"coords are torch.float64 and the model torch.float32: convert one"),
+        ((values, coords, coords.double()), "query_coords are torch.float64 and coords torch.float32"),
+        ((values, coords.long()), r"coords are torch.int64, expected real numbers: convert with `.float"),
+        ((values, model.geometry(coords.double())), r"a geometry with `.to\(device, dtype\)`"),
+        ((values.numpy(), coords), "values must be a tensor, got a ndarray: convert it with `torch.as_ten"),
+        ((values, coords.numpy()), "coords must be a tensor, got a ndarray: .* `predict`, which takes"),
+        ((values, coords, coords.tolist()), "query_coords must be a tensor, got a list"),
         ((values, model.geometry(coords), coords), "a geometry has its query_coords and weights inside"),
     ):
         with pytest.raises(ValueError, match=message):
