@@ -74,6 +74,16 @@ def test_neighbours_are_searched_once(monkeypatch):
 
 
 @torch.no_grad()
+def test_a_geometry_is_of_the_coordinates_that_it_was_made_of():
+    model, coords, queries = build(), points(60), points(9, seed=3)
+    values, geometry = field(coords), model.geometry(coords, query_coords=queries)
+    y = model(values, geometry)
+    coords += 0.1
+    queries += 0.1
+    assert torch.equal(model(values, geometry), y)
+
+
+@torch.no_grad()
 def test_what_is_kept_is_bounded(monkeypatch):
     monkeypatch.setattr(point_graph, "_MOST_KEPT", 20_000)
     model = build()

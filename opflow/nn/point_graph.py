@@ -59,14 +59,15 @@ class PointGraph:
         def stack(parts: list[np.ndarray]) -> Tensor | None:
             return tensor(np.stack(parts) if coords.ndim == 3 else parts[0]) if parts else None
 
+        # Copies: what is written into the caller's tensors later is not what the neighbours belong to.
         return PointGeometry(
-            coords,
+            coords.clone(),
             tensor(np.concatenate(source)),
             tensor(np.concatenate(target)),
             tensor(np.concatenate(weight)),
             cast(Tensor, stack(covered)),
             None if given is None or not filled else tensor(given > 0),
-            query_coords,
+            None if query_coords is None else query_coords.clone(),
             stack(nearest),
             stack(share),
         )
