@@ -97,6 +97,23 @@ def test_a_batch_of_meshes_filled_up_is_its_samples(case):
 
 @EVERY
 @torch.no_grad()
+def test_a_batch_at_queries_is_its_samples_however_few_their_points(case):
+    """Three points have fewer neighbours than others, and points at one place have more."""
+    model, queries, time = case.build(radius=0.8), points(12, seed=5), time_of(case.build())
+    many, few = points(40), points(7)[4:]
+    twice = torch.cat([many[:20], many[:20]])
+    sets = torch.stack([many, torch.cat([few, few[:1].expand(37, 2)]), twice])
+    weights = torch.rand(3, 40) + 0.1
+    weights[1, 3:] = 0
+    values = field(sets[0], 3)
+    y = model(values, sets, queries, time, weights)
+    for i, n in enumerate((40, 3, 40)):
+        alone = model(values[i : i + 1, :n], sets[i, :n], queries, time, weights[i, :n])
+        close(y[i : i + 1], alone, 1e-5)
+
+
+@EVERY
+@torch.no_grad()
 def test_a_shared_mesh_is_one_for_each_sample(case):
     model = case.build()
     coords, queries, time = points(60), points(30, seed=5), time_of(model)

@@ -156,7 +156,7 @@ def _points_of_places(
     each = counts.ravel()
     within = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
     filled = counts.sum(1)[:, None] > np.arange(counts.sum(1).max(initial=nearest.shape[1]))
-    found, parts = np.full(filled.shape, members[0]), np.zeros(filled.shape)
+    found, parts = np.repeat(members[first[nearest[:, :1]]], filled.shape[1], 1), np.zeros(filled.shape)
     found[filled] = members[np.repeat(first[nearest].ravel(), each) + within]
     parts[filled] = np.repeat((shares / counts).ravel(), each)
     return found, parts

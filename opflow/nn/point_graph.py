@@ -50,6 +50,10 @@ class PointGraph:
                 near, shares = self._once(interpolation, points, queries[i])
                 nearest.append(places[near])
                 share.append(shares)
+        # Samples of few points, or of several at one place, have another number of neighbours.
+        most = max((near.shape[1] for near in nearest), default=0)
+        nearest = [np.pad(near, ((0, 0), (0, most - near.shape[1])), mode="edge") for near in nearest]
+        share = [np.pad(shares, ((0, 0), (0, most - shares.shape[1]))) for shares in share]
         filled = coords.ndim == 3 and given is not None and not (given > 0).all()
 
         def tensor(array: np.ndarray) -> Tensor:
