@@ -209,8 +209,35 @@ def test_arguments_that_do_not_fit_are_named(options, message):
 
 def test_a_domain_that_does_not_hold_the_points_is_named():
     coords = points(30)
-    with pytest.raises(ValueError, match="none of the 20 latent nodes has a point within radius=0.35"):
+    message = (
+        r"30 of 30 points lie outside of the domain \[\[0.0, 1.0\], \[0.0, 1.0\]\] and further than radius"
+    )
+    with pytest.raises(ValueError, match=message):
         build()(field(coords), coords + 9)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("reduction", ["quadrature", "mean"])
+def test_points_out_of_sight_are_not_dropped(reduction):
+    model, coords = build(reduction=reduction), points(30)
+    values, weights = field(coords), torch.ones(30)
+    weights[7] = 0
+    y = model(values, coords, weights=weights)
+    coords[7, 1] = 1.5
+    for options in ({}, {"weights": torch.ones(30)}):
+        with pytest.raises(ValueError, match=r"1 of 30 points lie outside .* build the model with `domain=`"):
+            model(values, coords, **options)
+    near = torch.arange(30) != 7
+    close(model(values, coords, weights=weights)[:, near], y[:, near], 1e-5)  # filling may lie anywhere
+    coords[7, 1] = 1.2
+    model(values, coords)  # the nodes at the edge see it
+
+
+def test_nodes_that_see_no_points_are_named():
+    coords = points(30)
+    sparse = build(latent=(1, 1), radius=0.02)
+    with pytest.raises(ValueError, match="none of the 1 latent nodes has a point within radius=0.02"):
+        sparse(field(coords), coords, weights=torch.ones(30))
 
 
 @pytest.fixture(scope="module")

@@ -103,6 +103,33 @@ def neighbours(points: np.ndarray, nodes: np.ndarray, radius: float, weights: np
     return Neighbours(source, target, weights[source] / total[target])
 
 
+def require_reach(points: np.ndarray, nodes: np.ndarray, radius: float, box: np.ndarray) -> None:
+    """Refuse points outside of a box that no node has within the radius.
+
+    Args:
+        points: `(n, d)`, float64.
+        nodes: `(m, d)`, float64.
+        radius: length of the longest edge.
+        box: lowest and highest coordinate of each axis `(d, 2)`.
+
+    Example:
+        >>> nodes, box = np.array([[0.0], [1.0]]), np.array([[0.0, 1.0]])
+        >>> require_reach(np.array([[0.5], [1.2]]), nodes, radius=0.3, box=box)
+    """
+    from scipy.spatial import KDTree
+
+    outside = points[((points < box[:, 0]) | (points > box[:, 1])).any(1)]
+    if not len(outside):
+        return
+    lost = outside[KDTree(nodes).query(outside)[0] > radius]
+    if len(lost):
+        raise ValueError(
+            f"{len(lost)} of {len(points)} points lie outside of the domain {box.tolist()} and further than "
+            f"radius={radius:g} from all latent nodes, so they would not count, such as the point "
+            f"{min(lost.tolist())}: build the model with `domain=`, the box that the points lie in"
+        )
+
+
 def interpolation(points: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     r"""Return the points next to each query and their shares in a value there, by moving least squares.
 

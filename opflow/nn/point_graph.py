@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opflow.nn.point_geometry import Neighbours, PointGeometry, interpolation, neighbours
+from opflow.nn.point_geometry import (
+    Neighbours,
+    PointGeometry,
+    interpolation,
+    neighbours,
+    require_reach,
+)
 from opflow.nn.quadrature import estimate_weights
 
 _MOST_KEPT = 1 << 28  # bytes
@@ -22,10 +28,12 @@ class PointGraph:
         nodes: positions of the nodes `(node, dim)`, float64.
         radius: length of the longest edge.
         quadrature: weigh points by the volume that belongs to them; otherwise all alike.
+        box: lowest and highest coordinate of each axis `(dim, 2)`, beyond which points must be within the
+            radius of a node; they may lie anywhere when None.
     """
 
-    def __init__(self, nodes: np.ndarray, radius: float, quadrature: bool):
-        self.nodes, self.radius, self.quadrature = nodes, radius, quadrature
+    def __init__(self, nodes: np.ndarray, radius: float, quadrature: bool, box: np.ndarray | None = None):
+        self.nodes, self.radius, self.quadrature, self.box = nodes, radius, quadrature, box
         self._kept: OrderedDict[bytes, tuple[np.ndarray, ...]] = OrderedDict()
 
     def __call__(self, coords: Tensor, weights: Tensor | None, query_coords: Tensor | None) -> PointGeometry:
@@ -77,6 +85,8 @@ class PointGraph:
         )
 
     def _edges(self, points: np.ndarray, weights: np.ndarray | None) -> Neighbours:
+        if self.box is not None:
+            require_reach(points, self.nodes, self.radius, self.box)
         if weights is None:
             # The nodes look no further than the radius: what is wider apart than their sight is a hole.
             weights = estimate_weights(points, 2 * self.radius) if self.quadrature else np.ones(len(points))

@@ -44,7 +44,8 @@ class MINO(PointOperator):
             depend on how densely they lie, and ignores nodes without points; "mean", as published, counts
             points alike, and nodes without points as zeros.
         time: whether the map depends on a time, such as that of a flow between distributions.
-        domain: the box of the points, `(low, high)` per axis; the unit box when None.
+        domain: the box of the points, `(low, high)` per axis; the unit box when None. Points outside of it
+            and out of sight of all nodes are refused.
         decoder_layers: attention layers back to the points; more than one cost the square of their number.
 
     Shapes:
@@ -110,7 +111,7 @@ class MINO(PointOperator):
         low, high = _box(domain, coord_dim)
         axes = [np.linspace(a, b, n) if n > 1 else [(a + b) / 2] for a, b, n in zip(low, high, self.latent)]
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, coord_dim)
-        self._graph = PointGraph(nodes, radius, quadrature)
+        self._graph = PointGraph(nodes, radius, quadrature, np.stack([low, high], 1))
         self._low, self._side = low.tolist(), float((high - low).max())
 
         width, condition = hidden_channels, 4 * hidden_channels if time else None
