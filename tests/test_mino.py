@@ -1,5 +1,7 @@
 """MINO: what must not change its output, against definitions, and the published weights."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -205,6 +207,22 @@ def test_rollouts_at_points_feed_predictions_back():
 def test_arguments_that_do_not_fit_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         MINO(2, 1, **(SMALL | options))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_arguments_of_numpy_are_saved(kind, tmp_path):
+    options = {"domain": kind([(0.0, 2.0), (0.0, 1.0)]), "radius": kind(0.5), "latent": kind([5, 4])}
+    options |= {"n_layers": np.int64(1), "hidden_channels": np.int32(16), "time": np.bool_(False)}
+    model, coords = MINO(np.int64(2), 1, **options).eval(), points(30)
+    y = model(field(coords), coords)
+    model.save_pretrained(tmp_path)
+    again = opflow.load(tmp_path)
+    assert again.config["domain"] == [[0.0, 2.0], [0.0, 1.0]] and again.config["radius"] == 0.5
+    close(again.eval()(field(coords), coords), y, 1e-6)
+    pairs = MINO(2, 1, domain=[(np.float32(0), np.float64(2)), np.array([0, 1])], latent=[np.int64(4)] * 2)
+    assert json.dumps(pairs.config["domain"]) == "[[0.0, 2.0], [0, 1]]"
+    assert json.dumps(pairs.config["latent"]) == "[4, 4]"
 
 
 def test_a_domain_that_does_not_hold_the_points_is_named():

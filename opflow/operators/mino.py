@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -83,7 +83,8 @@ class MINO(PointOperator):
         domain: Sequence[Sequence[float]] | None = None,
         decoder_layers: int = 1,
     ):
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        config = {k: _plain(v) for k, v in locals().items() if k not in ("self", "__class__")}
+        radius, latent, domain = config["radius"], config["latent"], config["domain"]
         require_positive(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -157,6 +158,13 @@ class MINO(PointOperator):
     def _code(self, coords: Tensor) -> Tensor:
         unit = (coords - coords.new_tensor(self._low)) / self._side
         return position_code(unit, self.encoder.second.out_features)
+
+
+def _plain(value: Any) -> Any:
+    """Make JSON values of arrays and NumPy's numbers, also those in sequences."""
+    if isinstance(value, np.ndarray | np.generic | Tensor):
+        return value.tolist()
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 def _latent(latent: Sequence[int], coord_dim: int) -> tuple[int, ...]:
