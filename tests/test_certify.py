@@ -117,6 +117,19 @@ def test_ours_keep_what_they_claim(name, dtype):
     assert certificate.passed
 
 
+def test_points_are_sampled_in_the_domain_of_the_model():
+    """The same model in other units of length has the same certificate."""
+    found = []
+    for domain, radius in ((None, 0.3), ([(20.0, 60.0), (-10.0, 30.0)], 12.0)):
+        torch.manual_seed(0)
+        model = opflow.MINO(1, 1, hidden_channels=16, radius=radius, latent=(4, 4), n_layers=1, domain=domain)
+        certificate = certify(model.double(), group="SO(2)")
+        assert verdicts(certificate, "equivariance") == {"fail"}
+        assert verdicts(certificate, "permutation") == {"pass"}
+        found.append([row.value for row in rows(certificate, "equivariance") + rows(certificate, "mesh")])
+    assert found[1] == pytest.approx(found[0], rel=1e-6) and min(found[0]) > 1e-6
+
+
 @pytest.mark.parametrize("method", ["average", "frame", "canonical"])
 def test_neuraloperators_fno_fails_under_rotation_and_wrapped_it_passes(method):
     inner = peer("FNO", in_channels=3)

@@ -1,5 +1,7 @@
 """MINO: what must not change its output, against definitions, and the published weights."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,16 @@ def test_neighbours_are_searched_once(monkeypatch):
     coords[3] += 0.1  # in place: the same tensor, another mesh
     assert not torch.equal(model(field(coords), coords), first) and len(searches) == 3
     close(build()(field(coords), coords), model(field(coords), coords), 1e-6)
+
+
+@torch.no_grad()
+def test_a_geometry_is_of_the_coordinates_that_it_was_made_of():
+    model, coords, queries = build(), points(60), points(9, seed=3)
+    values, geometry = field(coords), model.geometry(coords, query_coords=queries)
+    y = model(values, geometry)
+    coords += 0.1
+    queries += 0.1
+    assert torch.equal(model(values, geometry), y)
 
 
 @torch.no_grad()
@@ -197,10 +209,53 @@ def test_arguments_that_do_not_fit_are_named(options, message):
         MINO(2, 1, **(SMALL | options))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_arguments_of_numpy_are_saved(kind, tmp_path):
+    options = {"domain": kind([(0.0, 2.0), (0.0, 1.0)]), "radius": kind(0.5), "latent": kind([5, 4])}
+    options |= {"n_layers": np.int64(1), "hidden_channels": np.int32(16), "time": np.bool_(False)}
+    model, coords = MINO(np.int64(2), 1, **options).eval(), points(30)
+    y = model(field(coords), coords)
+    model.save_pretrained(tmp_path)
+    again = opflow.load(tmp_path)
+    assert again.config["domain"] == [[0.0, 2.0], [0.0, 1.0]] and again.config["radius"] == 0.5
+    close(again.eval()(field(coords), coords), y, 1e-6)
+    pairs = MINO(2, 1, domain=[(np.float32(0), np.float64(2)), np.array([0, 1])], latent=[np.int64(4)] * 2)
+    assert json.dumps(pairs.config["domain"]) == "[[0.0, 2.0], [0, 1]]"
+    assert json.dumps(pairs.config["latent"]) == "[4, 4]"
+
+
 def test_a_domain_that_does_not_hold_the_points_is_named():
     coords = points(30)
-    with pytest.raises(ValueError, match="none of the 20 latent nodes has a point within radius=0.35"):
+    message = (
+        r"30 of 30 points lie outside of the domain \[\[0.0, 1.0\], \[0.0, 1.0\]\] and further than radius"
+    )
+    with pytest.raises(ValueError, match=message):
         build()(field(coords), coords + 9)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("reduction", ["quadrature", "mean"])
+def test_points_out_of_sight_are_not_dropped(reduction):
+    model, coords = build(reduction=reduction), points(30)
+    values, weights = field(coords), torch.ones(30)
+    weights[7] = 0
+    y = model(values, coords, weights=weights)
+    coords[7, 1] = 1.5
+    for options in ({}, {"weights": torch.ones(30)}):
+        with pytest.raises(ValueError, match=r"1 of 30 points lie outside .* build the model with `domain=`"):
+            model(values, coords, **options)
+    near = torch.arange(30) != 7
+    close(model(values, coords, weights=weights)[:, near], y[:, near], 1e-5)  # filling may lie anywhere
+    coords[7, 1] = 1.2
+    model(values, coords)  # the nodes at the edge see it
+
+
+def test_nodes_that_see_no_points_are_named():
+    coords = points(30)
+    sparse = build(latent=(1, 1), radius=0.02)
+    with pytest.raises(ValueError, match="none of the 1 latent nodes has a point within radius=0.02"):
+        sparse(field(coords), coords, weights=torch.ones(30))
 
 
 @pytest.fixture(scope="module")

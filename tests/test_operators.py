@@ -51,6 +51,19 @@ def test_single_precision_is_rounded_double_precision(name):
 
 
 @EVERY
+def test_autocast_rounds_to_half_precision(name):
+    case = OPERATORS[name]
+    model = case.build(name)
+    x = case.field(case.grids[0])
+    exact = model(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = model(x)
+    close(y.to(exact.dtype), exact, 0.1)
+    y.abs().square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@EVERY
 def test_gradients_are_slopes(name):
     """Along one direction of all parameters and the input, against a central difference in float64."""
     case = OPERATORS[name]

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,10 @@ TRACED = pytest.mark.parametrize(
         for name, case in POINT_OPERATORS.items()
     ],
 )
+
+
+def tensor(array):
+    return torch.as_tensor(array) if isinstance(array, np.ndarray) else array
 
 
 def time_of(model):
@@ -46,6 +51,34 @@ def test_the_order_of_the_points_does_not_matter(case, dtype, tolerance):
     close(again, y, tolerance)
 
 
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("twice", [False, True])
+@EVERY
+@torch.no_grad()
+def test_the_order_of_the_points_of_a_lattice_does_not_matter(case, twice, weighted, dtype, tolerance):
+    """Their triangulation is not unique, and the points around a cell are equally far from its centre."""
+    model, time = case.build().to(dtype), time_of(case.build())
+    axis = torch.linspace(0, 1, 9, dtype=dtype)
+    coords = torch.cartesian_prod(axis, axis)
+    if twice:  # only values tell points at one place apart: the rounding of their sums depends on the order
+        coords, tolerance = torch.cat([coords, coords[::7]]), 3 * tolerance
+    order, queries = torch.randperm(len(coords)), torch.cartesian_prod(axis[:-1], axis[:-1]) + 1 / 16
+    values = field(coords) + 0.1 * torch.randn(2, len(coords), 2, dtype=dtype)  # also at one place
+    weights = torch.rand(len(coords), dtype=dtype) + 0.1
+    y, mixed = (
+        model(values[:, o], coords[o], time=time, weights=weights[o] if weighted else None)
+        for o in (torch.arange(len(coords)), order)
+    )
+    close(mixed, y[:, order], tolerance)
+    for at in (queries, coords):
+        y, mixed = (
+            model(values[:, o], coords[o], at, time, weights[o] if weighted else None)
+            for o in (torch.arange(len(coords)), order)
+        )
+        close(mixed, y, tolerance)
+
+
 @EVERY
 @torch.no_grad()
 def test_a_batch_of_meshes_filled_up_is_its_samples(case):
@@ -60,6 +93,23 @@ def test_a_batch_of_meshes_filled_up_is_its_samples(case):
     y = model(values, coords, time=time, weights=filled)
     for i, expected in enumerate(single):
         close(y[i, : len(expected)], expected, 1e-5)
+
+
+@EVERY
+@torch.no_grad()
+def test_a_batch_at_queries_is_its_samples_however_few_their_points(case):
+    """Three points have fewer neighbours than others, and points at one place have more."""
+    model, queries, time = case.build(radius=0.8), points(12, seed=5), time_of(case.build())
+    many, few = points(40), points(7)[4:]
+    twice = torch.cat([many[:20], many[:20]])
+    sets = torch.stack([many, torch.cat([few, few[:1].expand(37, 2)]), twice])
+    weights = torch.rand(3, 40) + 0.1
+    weights[1, 3:] = 0
+    values = field(sets[0], 3)
+    y = model(values, sets, queries, time, weights)
+    for i, n in enumerate((40, 3, 40)):
+        alone = model(values[i : i + 1, :n], sets[i, :n], queries, time, weights[i, :n])
+        close(y[i : i + 1], alone, 1e-5)
 
 
 @EVERY
@@ -90,6 +140,25 @@ def test_single_precision_is_rounded_double_precision(case):
     exact = model.double()(field(coords), coords, time=time_of(model))
     assert single.dtype == torch.float32 and exact.dtype == torch.float64
     close(single.double(), exact, 5e-5)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@EVERY
+def test_autocast_rounds_to_half_precision(case, batched):
+    # On axes of one or two nodes, slopes of PyTorch's convolution in bfloat16 are now and then not finite.
+    model, coords = case.build(latent=(16, 16)), points(90)
+    coords = coords.expand(2, -1, -1) if batched else coords
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y = model(field(points(90)), coords, time=time_of(model)).float()
+        loss = (y - 1).square().mean()
+        slopes = torch.autograd.grad(loss, list(model.parameters()))
+        results.append((y.detach(), torch.cat([g.flatten() for g in slopes])))
+    (exact, slopes), (y, half) = results
+    assert not torch.equal(y, exact)
+    close(y, exact, 0.05)
+    assert half @ slopes >= 0.9 * half.norm() * slopes.norm()
 
 
 @EVERY
@@ -123,6 +192,8 @@ def test_the_saved_model_is_the_same_function(case, tmp_path):
     assert all(torch.equal(again.state_dict()[name], v) for name, v in model.state_dict().items())
     expected = model.predict(field(coords), coords, time=time_of(model))
     close(again.predict(field(coords).numpy(), coords.numpy(), time=time_of(model)), expected, 1e-5)
+    arrays = (coords.numpy(), coords.numpy()[:9], time_of(model), np.ones(50))
+    close(again.predict(field(coords), *arrays), model.predict(field(coords), *map(tensor, arrays)), 1e-5)
     close(again.predict(field(coords)[1], coords, time=time_of(model)), expected[1], 1e-5)
 
 
@@ -180,6 +251,14 @@ def test_inputs_that_do_not_fit_are_named(case):
         ((values, coords, None, time, torch.ones(7)), r"one number for each point, \(30,\), got \(7,\)"),
         ((values, coords, None, time, -torch.ones(30)), "weights must not be negative, the least is -1"),
         ((values, coords * torch.nan), "coords hold numbers that are not finite"),
+        ((values.double(), coords), r"values are torch.float64 and the model torch.float32: convert one"),
+        ((values, coords.double()), r"coords are torch.float64 and the model torch.float32: convert one"),
+        ((values, coords, coords.double()), "query_coords are torch.float64 and coords torch.float32"),
+        ((values, coords.long()), r"coords are torch.int64, expected real numbers: convert with `.float"),
+        ((values, model.geometry(coords.double())), r"a geometry with `.to\(device, dtype\)`"),
+        ((values.numpy(), coords), "values must be a tensor, got a ndarray: convert it with `torch.as_ten"),
+        ((values, coords.numpy()), "coords must be a tensor, got a ndarray: .* `predict`, which takes"),
+        ((values, coords, coords.tolist()), "query_coords must be a tensor, got a list"),
         ((values, model.geometry(coords), coords), "a geometry has its query_coords and weights inside"),
     ):
         with pytest.raises(ValueError, match=message):

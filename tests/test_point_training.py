@@ -180,6 +180,19 @@ def test_h1_needs_a_grid(polygons):
         fit(model, data)
 
 
+def test_h1_needs_a_grid_whatever_the_class_of_the_data():
+    with pytest.raises(
+        ValueError, match="the loss 'h1' takes differences along the axes of a grid.* loss='l2'"
+    ):
+        fit(small(), Clouds(4))
+
+
+def test_training_in_half_precision_learns():
+    config = TrainConfig(epochs=8, batch_size=5, learning_rate=5e-3, loss="l2", precision="bf16")
+    history = fit(small(), Clouds(20), config=config).history
+    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+
+
 def test_evaluation_is_by_weight(polygons):
     data = pde_data.MeshDataset(polygons, samples=3)
     model = MINO(2, 1, hidden_channels=8, radius=0.3, latent=(4, 4))

@@ -23,6 +23,32 @@ def test_estimated_weights_integrate_linear_functions_exactly(d):
     np.testing.assert_allclose(weights @ points, 0.5, rtol=1e-12)
 
 
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_points_at_one_place_share_its_weight(d):
+    points = scattered(60, d)
+    points = np.concatenate([points, points[10:30], points[20:30]])
+    once, weights = (estimate_weights(p, longest=3.0) for p in (points[:60], points))
+    copies = np.ones(60)
+    copies[10:20], copies[20:30] = 2, 3
+    expected = once / copies
+    np.testing.assert_array_equal(weights, np.concatenate([expected, expected[10:30], expected[20:30]]))
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_weights_and_shares_on_a_lattice_do_not_depend_on_its_order(d):
+    axis = np.linspace(0, 1, 5)
+    points = np.stack(np.meshgrid(*[axis] * d), -1).reshape(-1, d)
+    centres = points[(points < 1).all(1)] + 1 / 8
+    order = np.random.default_rng(0).permutation(len(points))
+    np.testing.assert_array_equal(
+        estimate_weights(points[order], longest=3.0), estimate_weights(points, longest=3.0)[order]
+    )
+    nearest, share = interpolation(points, centres)
+    mixed, same = interpolation(points[order], centres)
+    np.testing.assert_array_equal(order[mixed], nearest)
+    np.testing.assert_array_equal(same, share)
+
+
 def test_estimated_weights_of_denser_points_are_smaller():
     points = scattered(4000, 2)
     points[:, 0] **= 2  # the density of x is 1 / (2 sqrt x)
@@ -75,6 +101,19 @@ def test_interpolation_is_exact_at_points_and_for_linear_functions():
     assert np.mean(np.isclose(found, exact, atol=1e-5)) > 0.95
 
 
+def test_values_at_one_place_are_averaged():
+    points, queries = scattered(50, 2), scattered(30, 2, seed=3)
+    values = np.random.default_rng(0).random(62)
+    mean = values[:50].copy()
+    mean[5] = (values[5] + values[50] + values[51]) / 3
+    mean[20:30] = (values[20:30] + values[52:]) / 2
+    more = np.concatenate([points, points[[5, 5]], points[20:30]])
+    for at in (queries, points):
+        (nearest, share), (several, parts) = (interpolation(p, at) for p in (points, more))
+        found, expected = (parts * values[several]).sum(1), (share * mean[nearest]).sum(1)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_interpolation_from_points_on_a_line_or_from_few():
     line = np.linspace(0, 1, 20)[:, None] * [1.0, 2.0]
     nearest, share = interpolation(line, scattered(50, 2))
@@ -117,6 +156,15 @@ def test_compiled_sums_over_edges_are_those_of_the_reference(batch, channels, ro
         results.append([out, *torch.autograd.grad(out, inputs, into.to(dtype))])
     for ours, exact in zip(*results):
         assert (ours - exact).norm() <= 1e-6 * exact.norm()
+
+
+@pytest.mark.parametrize("weights", [torch.bfloat16, torch.float32])
+def test_sums_of_half_precision_are_rounded_once(weights):
+    """Of 1,000 ones, a sum in bfloat16 would end at 256."""
+    a, b = torch.full((1, 1, 1), 20.0, dtype=torch.bfloat16), torch.zeros(1, 1, dtype=torch.bfloat16)
+    source = target = torch.zeros(1000, dtype=torch.int64)
+    out = edge_sum(a, b, source, target, torch.full((1000,), 0.05).to(weights), 1)
+    assert out.dtype == torch.bfloat16 and out.item() == pytest.approx(1000, rel=4e-3)
 
 
 def test_sums_over_edges_are_twice_differentiable():

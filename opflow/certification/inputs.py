@@ -48,6 +48,21 @@ def jittered_points(per_axis: Sequence[int], like: Tensor) -> tuple[Tensor, Tens
     return torch.from_numpy(points).to(like), weights
 
 
+def domain_of(model: nn.Module, n_dim: int) -> Tensor | None:
+    """Return the box `(dim, 2)` that holds the points of a model, float64, None where it may be anywhere.
+
+    Example:
+        >>> from opflow import MINO
+        >>> domain_of(MINO(1, 1, hidden_channels=16, domain=[(0, 2), (1, 5)]), 2).tolist()
+        [[0.0, 2.0], [1.0, 5.0]]
+    """
+    config = getattr(model, "config", None)
+    if not isinstance(config, dict) or "domain" not in config:
+        return None
+    unit_box = [(0.0, 1.0)] * n_dim
+    return torch.tensor(unit_box if config["domain"] is None else config["domain"], dtype=torch.float64)
+
+
 def in_physical_units(fields: Tensor, model: nn.Module, axis: int) -> Tensor:
     """Give fields the mean and spread of the training data of a model, where it has a normaliser."""
     normalizer: Any = getattr(model, "normalizer", None)

@@ -2,14 +2,14 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from opflow.certification.certificate import Measured
-from opflow.certification.inputs import in_physical_units, jittered_points, scattered_fields
+from opflow.certification.inputs import domain_of, in_physical_units, jittered_points, scattered_fields
 from opflow.metrics.errors import relative_l2
 from opflow.nn.point_poses import POINT_GROUPS, PointPoses
 from opflow.nn.representations import channel_matrix, resolve_kinds
@@ -42,7 +42,7 @@ class Cloud:
 
     def through(self, model: nn.Module, query: Tensor | None = None) -> Tensor:
         """Apply a model, whose output is wanted at `query`, or at the points."""
-        inner: Any = model.model if isinstance(model, Symmetrize) else model
+        inner: Any = _inner(model)
         options: dict[str, Any] = {}
         if self.weights is not None and "weights" in inspect.signature(inner.forward).parameters:
             options["weights"] = self.weights
@@ -52,10 +52,28 @@ class Cloud:
 
 
 def sampled(model: nn.Module, channels: int, per_axis: Sequence[int], like: Tensor) -> Cloud:
-    """Sample random functions at one random point in each cell of a box."""
-    coords, weights = jittered_points(per_axis, like)
-    values = in_physical_units(scattered_fields(channels, coords, like), model, 2)
-    return Cloud(values, coords, weights)
+    """Sample random functions at one random point in each cell of a box, in the domain of a model."""
+    return _sampled_at(model, channels, *jittered_points(per_axis, like))
+
+
+def _sampled_at(model: nn.Module, channels: int, unit: Tensor, weights: Tensor) -> Cloud:
+    """Sample functions of the unit cube, and stretch it to the domain of a model."""
+    values = in_physical_units(scattered_fields(channels, unit, unit), model, 2)
+    box = domain_of(_inner(model), unit.shape[1])
+    volume = 1.0 if box is None else float((box[:, 1] - box[:, 0]).prod())
+    return Cloud(values, _stretched(model, unit), weights * volume)
+
+
+def _stretched(model: nn.Module, unit: Tensor) -> Tensor:
+    box = domain_of(_inner(model), unit.shape[1])
+    if box is None:
+        return unit
+    low, high = box.to(unit.device).T
+    return (low + (high - low) * unit.double()).to(unit)
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    return model.model if isinstance(model, Symmetrize) else model
 
 
 def oblong(n_dim: int) -> list[int]:
@@ -71,8 +89,12 @@ def n_dim_of(model: nn.Module, group: str | None) -> int:
 
 
 def equivariance(model: nn.Module, cloud: Cloud, group: str, kinds: Sequence) -> Iterator[Measured]:
-    """Measure some random elements of a group, each followed by a translation."""
+    """Measure some random elements of a group, each followed by a translation.
+
+    For a model with a domain, the cloud is first brought to a size that stays inside.
+    """
     n_dim, proper = POINT_GROUPS[group]
+    cloud, middle, longest = _with_room(model, cloud)
     noise = torch.Generator().manual_seed(0)
     y = cloud.through(model)
     kinds_in = resolve_kinds("in_kinds", kinds[0], cloud.values.shape[-1], n_dim)
@@ -82,14 +104,28 @@ def equivariance(model: nn.Module, cloud: Cloud, group: str, kinds: Sequence) ->
         # Of those with reflections, every other one has none.
         wanted = 1.0 if proper or number % 2 else -1.0
         turn[0] *= wanted * torch.linalg.det(turn).sign()
-        shift = torch.rand(n_dim, generator=noise, dtype=torch.float64).to(y.device)
+        shift = longest * torch.rand(n_dim, generator=noise, dtype=torch.float64).to(y.device)
         turn = turn.to(y.device)
-        coords = (cloud.coords.double() @ turn.T + shift).to(y)
+        coords = ((cloud.coords.double() - middle) @ turn.T + middle + shift).to(y)
         rho = [channel_matrix(of, turn).T.to(y) for of in (kinds_in, kinds_out)]
         turned = Cloud(cloud.values @ rho[0], coords, cloud.weights).through(model)
         what = "rotation" if wanted > 0 else "reflection, rotation"
         error = relative_l2((y @ rho[1]).mT, turned.mT).max().item()
         yield Measured("equivariance", f"{group}: {what} {number + 1}, and translation", error)
+
+
+def _with_room(model: nn.Module, cloud: Cloud) -> tuple[Cloud, Tensor, float]:
+    """Return a cloud, the point that it may be turned about, and how far it may go along each axis."""
+    points = cloud.coords.double()
+    box = domain_of(_inner(model), points.shape[-1])
+    if box is None:
+        return cloud, points.new_zeros(points.shape[-1]), 1.0
+    box = box.to(points.device)
+    middle, room = box.mean(1), float((box[:, 1] - box[:, 0]).min()) / 2
+    flat = points.flatten(0, -2)
+    around = points - (flat.amin(0) + flat.amax(0)) / 2
+    coords = middle + 0.8 * room * around / around.norm(dim=-1).max()
+    return replace(cloud, coords=coords.to(cloud.coords)), middle, 0.2 * room
 
 
 def permutation(model: nn.Module, cloud: Cloud) -> Iterator[Measured]:
@@ -111,7 +147,7 @@ def mesh(
     model: nn.Module, channels: int, ladder: Sequence[int], n_dim: int, like: Tensor
 ) -> Iterator[Measured]:
     """Measure meshes of a ladder against the finest, and twice the points in one half of the domain."""
-    query, _ = jittered_points([6] * n_dim, like)
+    query = _stretched(model, jittered_points([6] * n_dim, like)[0])
     *coarser, finest = sorted(ladder)
     y = sampled(model, channels, [finest] * n_dim, like).through(model, query)
     for n in coarser:
@@ -124,6 +160,5 @@ def mesh(
         inside = (coords[:, 0] >= 0.5) == bool(side)
         halves.append((coords[inside], weights[inside]))
     coords, weights = (torch.cat(parts) for parts in zip(*halves))
-    values = in_physical_units(scattered_fields(channels, coords, like), model, 2)
-    error = relative_l2(Cloud(values, coords, weights).through(model, query).mT, y.mT)
+    error = relative_l2(_sampled_at(model, channels, coords, weights).through(model, query).mT, y.mT)
     yield Measured("mesh", "twice the points in one half", error.max().item())

@@ -18,7 +18,7 @@ from opflow.kernels.backend import reference_gradients, runs_compiled
 def edge_sum_reference(
     a: Tensor, b: Tensor, source: Tensor, target: Tensor, weight: Tensor, n: int
 ) -> Tensor:
-    """Sum `(batch, point, channel)` over edges to `(batch, n, channel)`.
+    """Sum `(batch, point, channel)` over edges to `(batch, n, channel)`, at least in single precision.
 
     Args:
         a: features of the points `(batch, point, channel)`.
@@ -29,8 +29,10 @@ def edge_sum_reference(
         n: number of nodes.
     """
     messages = gelu(a.index_select(1, source) + b.index_select(0, target % len(b)))
-    out = a.new_zeros(a.shape[0], n, a.shape[2])
-    return out.index_add(1, target, messages * weight[:, None])
+    # Under autocast the features are of half precision, in which a sum over many edges stops growing.
+    messages = messages * weight.to(torch.promote_types(weight.dtype, torch.float32))[:, None]
+    out = messages.new_zeros(a.shape[0], n, a.shape[2])
+    return out.index_add(1, target, messages).to(a.dtype)
 
 
 def edge_sum(a: Tensor, b: Tensor, source: Tensor, target: Tensor, weight: Tensor, n: int) -> Tensor:

@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opflow.nn.point_geometry import Neighbours, PointGeometry, interpolation, neighbours
+from opflow.nn.point_geometry import (
+    Neighbours,
+    PointGeometry,
+    interpolation,
+    neighbours,
+    require_reach,
+)
 from opflow.nn.quadrature import estimate_weights
 
 _MOST_KEPT = 1 << 28  # bytes
@@ -22,10 +28,12 @@ class PointGraph:
         nodes: positions of the nodes `(node, dim)`, float64.
         radius: length of the longest edge.
         quadrature: weigh points by the volume that belongs to them; otherwise all alike.
+        box: lowest and highest coordinate of each axis `(dim, 2)`, beyond which points must be within the
+            radius of a node; they may lie anywhere when None.
     """
 
-    def __init__(self, nodes: np.ndarray, radius: float, quadrature: bool):
-        self.nodes, self.radius, self.quadrature = nodes, radius, quadrature
+    def __init__(self, nodes: np.ndarray, radius: float, quadrature: bool, box: np.ndarray | None = None):
+        self.nodes, self.radius, self.quadrature, self.box = nodes, radius, quadrature, box
         self._kept: OrderedDict[bytes, tuple[np.ndarray, ...]] = OrderedDict()
 
     def __call__(self, coords: Tensor, weights: Tensor | None, query_coords: Tensor | None) -> PointGeometry:
@@ -50,6 +58,10 @@ class PointGraph:
                 near, shares = self._once(interpolation, points, queries[i])
                 nearest.append(places[near])
                 share.append(shares)
+        # Samples of few points, or of several at one place, have another number of neighbours.
+        most = max((near.shape[1] for near in nearest), default=0)
+        nearest = [np.pad(near, ((0, 0), (0, most - near.shape[1])), mode="edge") for near in nearest]
+        share = [np.pad(shares, ((0, 0), (0, most - shares.shape[1]))) for shares in share]
         filled = coords.ndim == 3 and given is not None and not (given > 0).all()
 
         def tensor(array: np.ndarray) -> Tensor:
@@ -59,19 +71,22 @@ class PointGraph:
         def stack(parts: list[np.ndarray]) -> Tensor | None:
             return tensor(np.stack(parts) if coords.ndim == 3 else parts[0]) if parts else None
 
+        # Copies: what is written into the caller's tensors later is not what the neighbours belong to.
         return PointGeometry(
-            coords,
+            coords.clone(),
             tensor(np.concatenate(source)),
             tensor(np.concatenate(target)),
             tensor(np.concatenate(weight)),
             cast(Tensor, stack(covered)),
             None if given is None or not filled else tensor(given > 0),
-            query_coords,
+            None if query_coords is None else query_coords.clone(),
             stack(nearest),
             stack(share),
         )
 
     def _edges(self, points: np.ndarray, weights: np.ndarray | None) -> Neighbours:
+        if self.box is not None:
+            require_reach(points, self.nodes, self.radius, self.box)
         if weights is None:
             # The nodes look no further than the radius: what is wider apart than their sight is a hole.
             weights = estimate_weights(points, 2 * self.radius) if self.quadrature else np.ones(len(points))

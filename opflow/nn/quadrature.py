@@ -2,14 +2,17 @@
 
 import numpy as np
 
+from opflow.nn.places import places
+
 
 def estimate_weights(points: np.ndarray, longest: float) -> np.ndarray:
     r"""Return the volume that belongs to each point: an equal share of every simplex around it.
 
     The points are joined by a Delaunay triangulation (in one dimension: in their order), of which the
     simplices with an edge above `longest` are left out: they span holes and notches of the domain. On what
-    remains, the weights integrate linear functions exactly. A point at the place of another one, or without
-    a neighbour, has the weight 0.
+    remains, the weights integrate linear functions exactly. Points at one place share its weight, and a point
+    without a neighbour has the weight 0. The order of the points does not matter, also where several
+    triangulations are possible, as on a lattice.
 
     Args:
         points: positions `(n, d)`, float64.
@@ -23,10 +26,11 @@ def estimate_weights(points: np.ndarray, longest: float) -> np.ndarray:
         >>> estimate_weights(np.array([[0.0], [1.0], [4.0]]), longest=10.0).round(9).tolist()
         [0.5, 2.0, 1.5]
     """
-    n, d = points.shape
+    given, d = points.shape
+    points, place, count = places(points)
+    n = len(points)
     if d == 1:
-        order = np.argsort(points[:, 0], kind="stable")
-        simplices = np.stack([order[:-1], order[1:]], axis=1)
+        simplices = np.stack([np.arange(n - 1), np.arange(1, n)], axis=1)
     else:
         from scipy.spatial import Delaunay, QhullError
 
@@ -42,8 +46,8 @@ def estimate_weights(points: np.ndarray, longest: float) -> np.ndarray:
     weights = np.bincount(simplices[within].ravel(), shares, minlength=n)
     if not weights.any():
         raise ValueError(
-            f"no quadrature weights can be estimated for {n} points in {d} dimensions: they span no volume "
-            f"with edges up to {longest:g}. Give weights, the length, area or volume that belongs to each "
-            "point"
+            f"no quadrature weights can be estimated for {given} points in {d} dimensions: they span no "
+            f"volume with edges up to {longest:g}. Give weights, the length, area or volume that belongs to "
+            "each point"
         )
-    return weights
+    return (weights / count)[place]

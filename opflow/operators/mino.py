@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -44,7 +44,8 @@ class MINO(PointOperator):
             depend on how densely they lie, and ignores nodes without points; "mean", as published, counts
             points alike, and nodes without points as zeros.
         time: whether the map depends on a time, such as that of a flow between distributions.
-        domain: the box of the points, `(low, high)` per axis; the unit box when None.
+        domain: the box of the points, `(low, high)` per axis; the unit box when None. Points outside of it
+            and out of sight of all nodes are refused.
         decoder_layers: attention layers back to the points; more than one cost the square of their number.
 
     Shapes:
@@ -82,7 +83,8 @@ class MINO(PointOperator):
         domain: Sequence[Sequence[float]] | None = None,
         decoder_layers: int = 1,
     ):
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        config = {k: _plain(v) for k, v in locals().items() if k not in ("self", "__class__")}
+        radius, latent, domain = config["radius"], config["latent"], config["domain"]
         require_positive(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -110,7 +112,7 @@ class MINO(PointOperator):
         low, high = _box(domain, coord_dim)
         axes = [np.linspace(a, b, n) if n > 1 else [(a + b) / 2] for a, b, n in zip(low, high, self.latent)]
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, coord_dim)
-        self._graph = PointGraph(nodes, radius, quadrature)
+        self._graph = PointGraph(nodes, radius, quadrature, np.stack([low, high], 1))
         self._low, self._side = low.tolist(), float((high - low).max())
 
         width, condition = hidden_channels, 4 * hidden_channels if time else None
@@ -156,6 +158,13 @@ class MINO(PointOperator):
     def _code(self, coords: Tensor) -> Tensor:
         unit = (coords - coords.new_tensor(self._low)) / self._side
         return position_code(unit, self.encoder.second.out_features)
+
+
+def _plain(value: Any) -> Any:
+    """Make JSON values of arrays and NumPy's numbers, also those in sequences."""
+    if isinstance(value, np.ndarray | np.generic | Tensor):
+        return value.tolist()
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 def _latent(latent: Sequence[int], coord_dim: int) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ class PointOperator(BaseOperator):
             `(batch, query, out_channels)`.
 
         Raises:
-            ValueError: a shape is not what the model was built for, or the geometry cannot be made.
+            ValueError: a shape or type is not what the model was built for, or the geometry cannot be made.
         """
         if not isinstance(coords, PointGeometry):
             geometry = self.geometry(coords, weights, query_coords)
@@ -93,8 +93,19 @@ class PointOperator(BaseOperator):
             query_coords: as for `forward`.
 
         Raises:
-            ValueError: shapes do not fit each other, a number is not finite, or the points are out of reach.
+            ValueError: shapes or types do not fit, a number is not finite, or points are out of reach.
         """
+        for name, given in {"coords": coords, "weights": weights, "query_coords": query_coords}.items():
+            if given is not None:
+                _require_tensor(name, given)
+        for name, given in {"coords": coords, "query_coords": query_coords}.items():
+            if given is not None and not given.is_floating_point():
+                raise ValueError(f"{name} are {given.dtype}, expected real numbers: convert with `.float()`")
+        if query_coords is not None and query_coords.dtype != coords.dtype:
+            raise ValueError(
+                f"query_coords are {query_coords.dtype} and coords {coords.dtype}: convert one with "
+                "`.to(dtype)`"
+            )
         points = tuple(coords.shape)
         if coords.ndim not in (2, 3) or points[-1] != self.coord_dim:
             raise ValueError(
@@ -147,6 +158,7 @@ class PointOperator(BaseOperator):
 
     def _check(self, values: Tensor, geometry: PointGeometry) -> None:
         name = type(self).__name__
+        _require_tensor("values", values)
         if values.ndim != 3 or values.shape[-1] != self.in_channels:
             raise ValueError(
                 f"{name} was built for in_channels={self.in_channels} and takes (batch, point, "
@@ -156,6 +168,15 @@ class PointOperator(BaseOperator):
             raise ValueError(
                 f"values of shape {_shape(values)} do not lie at coords of shape {_shape(geometry.coords)}"
             )
+        dtype = next(self.parameters()).dtype
+        if torch.is_autocast_enabled(values.device.type):
+            return
+        for what, given in {"values": values, "coords": geometry.coords}.items():
+            if given.dtype != dtype:
+                raise ValueError(
+                    f"{what} are {given.dtype} and the model {dtype}: convert one with `.to(dtype)`, a "
+                    "geometry with `.to(device, dtype)`"
+                )
 
     def _time(self, time: Tensor | float | None, values: Tensor) -> Tensor | None:
         name = type(self).__name__
@@ -171,6 +192,14 @@ class PointOperator(BaseOperator):
                 f"time needs one number, or one for each of {values.shape[0]} samples, got {_shape(time)}"
             )
         return time.expand(values.shape[0])
+
+
+def _require_tensor(name: str, given: object) -> None:
+    if not isinstance(given, Tensor):
+        raise ValueError(
+            f"{name} must be a tensor, got a {type(given).__name__}: convert it with `torch.as_tensor`, or "
+            "call `predict`, which takes arrays"
+        )
 
 
 def _shape(x: Tensor) -> tuple[int, ...]:

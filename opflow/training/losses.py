@@ -1,12 +1,12 @@
 """Relative losses: scalars that do not change with units or resolution."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence, Sized
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from pde_data import MeshDataset
+from pde_data import MeshDataset, PointBatch
 
 
 class RelativeL2:
@@ -166,9 +166,17 @@ def make_loss(loss: str | Callable, dataset: Any = None) -> Callable[[Tensor, Te
         return loss
     if loss not in LOSSES:
         raise ValueError(f"there is no loss {loss!r}; choose one of {', '.join(LOSSES)}, or give a function")
-    if loss != "l2" and isinstance(dataset, MeshDataset):
+    if loss != "l2" and _lies_on_points(dataset):
         raise ValueError(
             f"the loss {loss!r} takes differences along the axes of a grid, and these data lie at the nodes "
             "of meshes: use loss='l2'"
         )
     return LOSSES[loss](getattr(dataset, "grid", None))
+
+
+def _lies_on_points(dataset: Any) -> bool:
+    if isinstance(dataset, MeshDataset):
+        return True
+    if getattr(dataset, "grid", None) is not None or not (isinstance(dataset, Sized) and len(dataset)):
+        return False
+    return hasattr(dataset, "__getitem__") and isinstance(cast(Any, dataset)[0], PointBatch)
