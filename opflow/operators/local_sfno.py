@@ -10,7 +10,7 @@ from opflow.nn.activations import ACTIVATIONS
 from opflow.nn.channel_mlp import ChannelMLP
 from opflow.nn.filter_bases import filter_basis
 from opflow.nn.local_block import LocalBlock, per_layer
-from opflow.nn.sphere import SphericalConv, SphericalIntegral, sines_of_latitude
+from opflow.nn.sphere import SphericalConv, SphericalIntegral, resolved_degrees, sines_of_latitude
 from opflow.operators.base import Operator
 from opflow.operators.own_grid import check_own_grid
 
@@ -82,6 +82,7 @@ class LocalSFNO(Operator):
             raise ValueError(f"positional_embedding={positional_embedding!r} is not one of 'latitude', None")
         super().__init__(in_channels, out_channels, 2)
         self.config = config
+        self.n_modes = n_modes
         self.grid, self.positional_embedding = grid, positional_embedding
         width, activation = hidden_channels, ACTIVATIONS["gelu"]
         disco = per_layer("disco_layers", disco_layers, n_layers)
@@ -100,6 +101,10 @@ class LocalSFNO(Operator):
             for layer in range(n_layers)
         )
         self.projection = ChannelMLP(width, 2 * width, out_channels, activation)
+
+    def resolved_modes(self, grid: Sequence[int]) -> int:
+        """Return how many degrees a grid `(latitudes, longitudes)` resolves; higher ones are left out there."""
+        return resolved_degrees(*grid, self.grid)
 
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Map a normalised field to a normalised field on the same grid."""
