@@ -104,7 +104,8 @@ class LocalSFNO(Operator):
 
     def resolved_modes(self, grid: Sequence[int]) -> int:
         """Return how many degrees a grid `(latitudes, longitudes)` resolves; it leaves out others."""
-        return resolved_degrees(*grid, self.grid)
+        latitudes, longitudes = grid
+        return resolved_degrees(latitudes, longitudes, self.grid)
 
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Map a normalised field to a normalised field on the same grid."""

@@ -89,8 +89,9 @@ def _check_modes(model: Any, grid: tuple[int, ...]) -> None:
     if not isinstance(model, Operator) or not hasattr(model, "n_modes"):
         return
     kept: Any = model.n_modes
-    if hasattr(model, "resolved_modes"):  # degrees on the sphere
-        largest = min(kept, model.resolved_modes(grid))
+    resolved: Any = getattr(model, "resolved_modes", None)
+    if resolved is not None:  # degrees on the sphere
+        largest = min(kept, resolved(grid))
         fits = largest == kept
     else:
         padding = getattr(model, "padding", (0.0,) * len(grid))
