@@ -135,7 +135,7 @@ class MeshDataset(Dataset):
         rank: int = 0,
         processes: int = 1,
     ) -> Loader:
-        """Make a `DataLoader` of `PointBatch`es, in which samples are filled up to the longest.
+        """Make a `DataLoader` of `PointBatch` tuples, in which samples are filled up to the longest.
 
         Order, epochs, shares of several processes and taking up a pass again are as in `FieldDataset.loader`.
         """

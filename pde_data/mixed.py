@@ -16,7 +16,7 @@ from pde_data.grids import Grid
 
 @final
 class MixedDataset(Dataset):
-    """Several `FieldDataset`s as one, whose batches are each of one resolution.
+    """Several sets of class `FieldDataset` as one, whose batches are each of one resolution.
 
     Items are numbered through the sets in the order given. `loader`, and `opflow.fit`, draw every batch from
     the sets of one resolution, which come in an order drawn from `(seed, epoch)`; sets of the same

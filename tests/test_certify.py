@@ -11,7 +11,7 @@ from torch import nn
 
 import opflow
 from opflow import FNO, build, certify
-from opflow.certification import Certificate, Row
+from opflow.certification import Certificate, Row, on_sphere
 from opflow.certification.claims import claims_of
 from opflow.certification.inputs import periodic_fields
 from opflow.cli import main
@@ -104,11 +104,39 @@ OURS = {
         {},
         {"permutation", "gradient"},
     ),
+    "LocalSFNO": (lambda: sphere(), {}, {"rotation", "gradient"}),
+    "UNet": (
+        lambda: build("UNet", in_channels=1, out_channels=1, hidden_channels=8, multipliers=(1, 2)),
+        {},
+        {"gradient"},
+    ),
+    "ConvNeXtUNet": (
+        lambda: build("ConvNeXtUNet", in_channels=1, out_channels=1, hidden_channels=8, levels=2, blocks=1),
+        {},
+        {"gradient"},
+    ),
+    "PatchTransformer": (
+        lambda: build(
+            "PatchTransformer", in_channels=1, out_channels=1, hidden_channels=16, n_layers=1, heads=2
+        ),
+        {},
+        {"gradient"},
+    ),
 }
+OTHERS = {"NeuralopModel"}  # the peers below
+
+
+def sphere(n_modes=5, **options):
+    pytest.importorskip("torch_harmonics")
+    return opflow.LocalSFNO(n_modes, 1, 1, 4, n_layers=2, **options)
+
+
+def test_every_operator_has_a_row():
+    assert set(OURS) | OTHERS == set(OPERATORS) and not set(OURS) & OTHERS
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", [name for name in OURS if name in OPERATORS])
+@pytest.mark.parametrize("name", OURS)
 def test_ours_keep_what_they_claim(name, dtype):
     torch.manual_seed(0)
     make, arguments, judged = OURS[name]
@@ -271,6 +299,54 @@ def test_fields_on_all_grids_are_the_same_functions():
     torch.testing.assert_close(fine.square().mean((2, 3)), torch.ones(2, 2).double(), rtol=1e-9, atol=0)
 
 
+# The sphere
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"grid": "gauss", "positional_embedding": None}, {"radius_cutoff": 0.3}]
+)
+def test_models_on_the_sphere_turn_about_its_axis(options):
+    torch.manual_seed(0)
+    model = sphere(**options)
+    certificate = certify(model)
+    assert certificate.passed and [row.what for row in rows(certificate, "rotation")] == [
+        "rotation about the axis by one point",
+        "rotation about the axis by a third of the circle",
+    ]
+    assert not {"translation", "grid", "equivariance"} & {row.check for row in certificate.rows}
+    assert not claims_of(model).translation and claims_of(model).rotation
+    assert verdicts(certify(Symmetrize(model, "mx")), "equivariance") == {"pass"}
+    # North and south differ by the embedding alone.
+    mirrored = certify(model, group="mx", tolerance={"equivariance": 1e-4})
+    assert mirrored.passed == (model.positional_embedding is None)
+    assert certify(model, fields=torch.randn(2, 1, 41, 30)).passed
+
+
+def test_a_model_that_knows_longitudes_fails_there():
+    model = sphere()
+    model.operate = lambda x, out_grid: x * torch.arange(x.shape[-1]).to(x)
+    assert verdicts(certify(model), "rotation") == {"fail"}
+
+
+def test_fields_on_the_sphere_have_no_seam():
+    fields = on_sphere.random_fields(sphere(4), 2, torch.zeros((), dtype=torch.float64))
+    # At a pole all longitudes are one point.
+    assert fields[:, :, [0, -1]].std(-1).max() < 1e-12 and fields.std() > 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"group": "p4"}, "group='p4' turns latitudes into longitudes, .*: use 'mx', 'my', 'p2mm'"),
+        ({"translation": True}, "translation=True asks for shifts along all axes, and latitudes cannot"),
+        ({"grids": [16, 32]}, r"grids=\[16, 32\] cannot be compared on the sphere"),
+    ],
+)
+def test_what_the_sphere_does_not_have_is_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        certify(sphere(), **arguments)
+
+
 # Clouds
 
 
@@ -358,7 +434,7 @@ def test_the_command(tmp_path, capsys):
     [
         ({"group": "SO(2)"}, r"unknown group 'SO\(2\)': for models on grids there are p4, p4m"),
         ({"grids": [32, 2]}, r"grids=\[32, 2\]: expected numbers of points, at least 4"),
-        ({"grids": [(32, 32, 32)]}, "one of them per space axis, 2 each"),
+        ({"grids": [(16, 16, 16), (32, 32, 32)]}, "one of them per space axis, 2 each"),
         ({"tolerance": {"gird": 1.0}}, "tolerance names no check gird; there are equivariance, translation"),
         ({"group": "p4", "in_kinds": "vector"}, "in_kinds=.* make 0 channels, a vector counting 2"),
     ],
@@ -366,6 +442,41 @@ def test_the_command(tmp_path, capsys):
 def test_arguments_that_do_not_fit_are_named(arguments, words):
     with pytest.raises(ValueError, match=words):
         certify(FNO((4, 4), 1, 1, 4, n_layers=1), **arguments)
+
+
+@pytest.mark.parametrize(
+    "make, arguments, words",
+    [
+        (
+            lambda: FNO((8,), 1, 1, 4),
+            {"group": "p4"},
+            "group='p4' turns two space axes, and the fields have one: leave group out",
+        ),
+        (OURS["MINO"][0], {"translation": True}, "translation=True .* the model works at points: give group"),
+        (
+            OURS["MINO"][0],
+            {"fields": (torch.zeros(2, 9, 1), torch.rand(9, 2)), "grids": [12, 24]},
+            r"grids=\[12, 24\] asks for meshes of one function, .*: leave out fields",
+        ),
+        (OURS["MINO"][0], {"grids": [12]}, r"grids=\[12\] leaves nothing to compare: give at least two"),
+        (OURS["FNO"][0], {"grids": [32]}, r"grids=\[32\] leaves nothing to compare: give at least two"),
+        (
+            OURS["FNO"][0],
+            {"grids": [16, 48], "fields": torch.zeros(1, 1, 32, 32)},
+            r"grids=\[16, 48\]: expected grids coarser than that of the fields, \(32, 32\)",
+        ),
+    ],
+)
+def test_what_is_asked_for_is_measured_or_refused(make, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        certify(make(), **arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_other_precisions_are_named(dtype):
+    words = f"the model has weights in {dtype}, and certificates are made in torch.float32 or torch.float64"
+    with pytest.raises(ValueError, match=words):
+        certify(OURS["UNet"][0]().to(dtype))
 
 
 def test_a_module_must_tell_its_channels():

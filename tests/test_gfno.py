@@ -314,10 +314,7 @@ def test_a_step_of_training_is_the_same_on_turned_data():
             {"out_kinds": ["vector"]},
             r"out_kinds=\('vector',\) make 2 channels, a vector counting 2, but there",
         ),
-        (
-            {"positional_embedding": "grid"},
-            "positional_embedding='grid' is not one of 'symmetric', ",
-        ),
+        ({"positional_embedding": "grid"}, "='grid' is not one of 'symmetric', 'periodic', None"),
         ({"norm": "batch_norm"}, "norm='batch_norm' is not one of 'instance_norm', None"),
         ({"hidden_channels": 0}, "hidden_channels must be at least 1, got 0"),
         (

@@ -387,6 +387,16 @@ def test_what_does_not_fit_is_named():
         layer(torch.zeros(1, 1, 8))
 
 
+def test_coordinates_that_round_to_the_end_of_a_periodic_box():
+    """-1e-17 is the box size modulo the box, and the same place as 0."""
+    points, areas = np.random.default_rng(0).random((40, 2)), torch.full((40,), 0.025)
+    points[0] = [0.0, 0.4]
+    off = points.copy()
+    off[0, 0] = -1e-17
+    a, b = (PointSupport(BASES[0], 0.2, at, areas, box=(1.0, 1.0)).matrix for at in (points, off))
+    torch.testing.assert_close(a.to_dense(), b.to_dense(), rtol=0, atol=0)
+
+
 def test_what_does_not_fit_points_is_named():
     basis, points, areas = BASES[0], torch.rand(20, 2), torch.full((20,), 0.05)
     with pytest.raises(

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from opflow import LocalNO, build, export
 from opflow.kernels.fno_layer import fno_layer_reference
 from opflow.nn import local_block
+from opflow.nn.local_integral import IntegralConv
 
 SMALL = dict(n_modes=(4, 4), in_channels=2, out_channels=1, hidden_channels=6, n_layers=2)
 
@@ -220,6 +221,22 @@ def test_plain_layers_are_those_of_the_fno():
 def test_options_that_do_not_exist_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         small(**options)
+
+
+@pytest.mark.parametrize(
+    "options, radius",
+    [
+        ({"domain_length": (1.0, 8.0)}, 0.5),
+        ({"n_modes": (1, 8)}, 0.5),
+        ({"n_modes": (1, 8), "periodic": (False, True)}, 0.5),
+        ({"n_modes": (1, 8), "periodic": False}, 1.0),
+        ({"n_modes": (8, 8)}, 0.125),
+    ],
+)
+def test_the_default_radius_fits_into_a_periodic_box(options, radius):
+    model = LocalNO(**dict(n_modes=(8, 8), in_channels=1, out_channels=1, hidden_channels=4) | options)
+    integrals = [m for m in model.modules() if isinstance(m, IntegralConv)]
+    assert {integral.support.radius for integral in integrals} == {radius}
 
 
 def test_inputs_that_do_not_fit_are_named():

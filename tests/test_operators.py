@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -144,3 +145,37 @@ def test_inputs_that_do_not_fit_are_named(name):
         model(torch.zeros(1, 5, *case.grids[0]))
     with pytest.raises(ValueError, match=rf"{name} was built for {len(case.grids[0])} space dimensions"):
         model(torch.zeros(1, 2, 8, 8, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("FNO", {"n_modes": np.array([4, 4]), "domain_padding": np.array([0.1, 0.2])}),
+        ("GFNO", {"n_modes": np.array([4, 4])}),
+        (
+            "LocalNO",
+            {
+                "n_modes": np.array([4, 4]),
+                "domain_length": np.array([1.0, 2.0]),
+                "periodic": np.array([True, False]),
+                "diff_layers": np.array([True, False, True, True]),
+                "radius_cutoff": np.float32(0.25),
+            },
+        ),
+        ("LocalSFNO", {"n_modes": np.int64(4), "disco_layers": np.array([True, False, False, True])}),
+        ("UNet", {"multipliers": np.array([1, 2])}),
+        ("ConvNeXtUNet", {"levels": np.int64(2)}),
+        ("PatchTransformer", {"hidden_channels": np.int64(16), "heads": np.int64(2)}),
+    ],
+)
+def test_arguments_of_numpy_are_plain_in_the_file(name, options, tmp_path):
+    if name == "LocalSFNO":
+        pytest.importorskip("torch_harmonics")
+    torch.manual_seed(0)
+    model = opflow.build(
+        name, **dict(in_channels=1, out_channels=1, hidden_channels=np.int64(8)) | options
+    ).eval()
+    assert json.loads(json.dumps(model.config)).keys() == model.config.keys()
+    model.save_pretrained(tmp_path)
+    x = torch.randn(1, 1, 17, 24)
+    torch.testing.assert_close(opflow.load(tmp_path)(x), model(x), rtol=0, atol=0)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from opflow import TrainConfig, fit
+from opflow.equivariance import Symmetrize
 from opflow.nn.filter_bases import Morlet, PiecewiseLinear
 from opflow.nn.sphere import SphericalConv, SphericalIntegral, resolved_degrees
 from opflow.operators import LocalSFNO
+from pde_data import FieldDataset
 from pde_data.sphere import SphereGrid
 
 pytest.importorskip("torch_harmonics")
@@ -193,6 +196,22 @@ def test_every_parameter_of_the_model_trains():
     model(torch.randn(2, 1, 12, 20)).square().sum().backward()
     still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not still
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: Symmetrize(model, "mx")])
+@pytest.mark.parametrize("grid, degrees", [("equiangular", 9), ("gauss", 16)])
+def test_degrees_that_the_training_grid_does_not_resolve_are_refused(grid, degrees, wrap):
+    x = np.random.default_rng(0).normal(size=(2, 1, 17, 32))
+    data = FieldDataset.from_arrays(inputs=x, targets=x)
+    config = TrainConfig(epochs=1, batch_size=2)
+    words = rf"keeps n_modes={degrees + 1}, .* have \(17, 32\) points.*build it with n_modes={degrees}, or"
+    with pytest.raises(ValueError, match=words):
+        fit(wrap(model_of(n_modes=degrees + 1, grid=grid, radius_cutoff=0.5)), data, config=config)
+    model = model_of(n_modes=degrees, grid=grid, radius_cutoff=0.5)
+    (first, *_) = [module for module in model.modules() if isinstance(module, SphericalConv)]
+    before = first.weight.detach().clone()
+    fit(wrap(model), data, config=config)
+    assert (first.weight != before).flatten(1).any(1).all()
 
 
 @pytest.mark.parametrize(

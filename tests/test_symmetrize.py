@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from opflow import FNO, TrainConfig, build, export, fit, load
+from opflow import FNO, LocalSFNO, TrainConfig, build, export, fit, load
 from opflow.equivariance import Symmetrize
 from opflow.metrics import GROUPS, relative_l2
 from opflow.nn import fourier_resample
 from opflow.nn.grid_turns import GridTurn, turn_field
 from opflow.nn.representations import channel_matrix
+from pde_data import FieldDataset
 from pde_data.audit import Audit, Score
 
 KINDS = (["scalar", "pseudoscalar", "vector"], ["vector", "pseudoscalar"])
@@ -212,6 +213,28 @@ def test_compiles_as_one_graph_and_exports(method, tmp_path):
     for grid in ((12, 12), (9, 14)):
         x = torch.randn(2, 1, *grid)
         torch.testing.assert_close(exported(x), model(x), rtol=0, atol=1e-5)
+
+
+def test_padding_of_the_model_inside_counts():
+    """Modes that a padded grid holds are trained; fit asks."""
+    x = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    data = FieldDataset.from_arrays(inputs=x.numpy(), targets=x.numpy())
+    config = TrainConfig(epochs=1, batch_size=2)
+    options = dict(n_modes=(20, 20), in_channels=1, out_channels=1, hidden_channels=2, n_layers=1)
+    model = Symmetrize(FNO(domain_padding=0.2, **options), "p4")
+    assert model.padding == (0.2, 0.2)
+    fit(model, data, config=config)
+    with pytest.raises(ValueError, match=r"n_modes=\(20, 20\).*build it with n_modes=\(16, 16\)"):
+        fit(Symmetrize(FNO(**options), "p4"), data, config=config)
+
+
+def test_on_the_sphere_the_graph_is_of_the_grid_of_its_example(tmp_path):
+    pytest.importorskip("torch_harmonics")
+    model = Symmetrize(LocalSFNO(4, 1, 1, 4, n_layers=1), "mx").eval()
+    assert not model.exports_any_grid and Symmetrize(fno(), "p4").exports_any_grid
+    x = torch.randn(3, 1, 9, 16)
+    export.to_pt2(model, tmp_path / "m.pt2", x)
+    torch.testing.assert_close(export.load_pt2(tmp_path / "m.pt2")(x[:2]), model(x[:2]), rtol=0, atol=1e-6)
 
 
 # Clouds

@@ -7,6 +7,8 @@ from typing import Any, final
 from torch import nn
 
 from opflow.nn.representations import channels_of
+from opflow.operators.foreign import NeuralopModel
+from opflow.operators.local_sfno import LocalSFNO
 from opflow.operators.symmetrize import Symmetrize
 
 
@@ -21,6 +23,7 @@ class Claims:
         out_kinds: how its output fields turn, likewise.
         translation: whether it commutes with translations of a periodic grid.
         alias_free: whether it is one operator on all grids, up to rounding.
+        rotation: whether it commutes with rotations about the axis of the sphere.
     """
 
     group: str | None
@@ -28,6 +31,7 @@ class Claims:
     out_kinds: tuple[str, ...] | None
     translation: bool
     alias_free: bool
+    rotation: bool
 
 
 def claims_of(model: nn.Module) -> Claims:
@@ -38,18 +42,33 @@ def claims_of(model: nn.Module) -> Claims:
         >>> claims_of(FNO((4, 4), 1, 1, 4, positional_embedding=None)).translation
         True
     """
-    inner = model.model if isinstance(model, Symmetrize) else model
-    arguments = _arguments(inner)
+    arguments = arguments_of(model)
+    sphere = takes_sphere(model)
     periodic = arguments.get("periodic", True)
     periodic = periodic is True or (isinstance(periodic, Sequence) and all(periodic))
     unbounded = periodic and not arguments.get("domain_padding")
+    blind = arguments.get("positional_embedding", "unknown") is None
     return Claims(
         group=getattr(model, "group", arguments.get("group")),
         in_kinds=getattr(model, "in_kinds", arguments.get("in_kinds")),
         out_kinds=getattr(model, "out_kinds", arguments.get("out_kinds")),
-        translation=arguments.get("positional_embedding", "unknown") is None and unbounded,
+        translation=blind and unbounded and not sphere,
         alias_free=bool(arguments.get("project")),
+        rotation=sphere and (blind or arguments.get("positional_embedding") == "latitude"),
     )
+
+
+def takes_sphere(model: nn.Module) -> bool:
+    """Whether the fields of a model are on the sphere.
+
+    Example:
+        >>> from opflow import FNO
+        >>> takes_sphere(FNO((4, 4), 1, 1, 4))
+        False
+    """
+    inner = _inner(model)
+    foreign = isinstance(inner, NeuralopModel) and inner.config["name"] in ("SFNO", "LocalSFNO")
+    return foreign or isinstance(inner, LocalSFNO)
 
 
 def channels_in(model: nn.Module, kinds: str | Sequence[str] | None, n_dim: int) -> int:
@@ -66,13 +85,18 @@ def channels_in(model: nn.Module, kinds: str | Sequence[str] | None, n_dim: int)
 
 
 def n_modes_of(model: nn.Module) -> tuple[int, ...]:
-    """Return the modes that a model keeps per axis, () where it does not tell."""
-    inner = model.model if isinstance(model, Symmetrize) else model
-    return tuple(_arguments(inner).get("n_modes", ()))
+    """Return the modes that a model keeps per axis, or of a sphere its degrees, () where it does not tell."""
+    n_modes = arguments_of(model).get("n_modes", ())
+    return (n_modes,) if isinstance(n_modes, int) else tuple(n_modes)
 
 
-def _arguments(model: nn.Module) -> dict[str, Any]:
-    config = getattr(model, "config", None)
+def arguments_of(model: nn.Module) -> dict[str, Any]:
+    """Return what a model was built with, without what wraps it."""
+    config = getattr(_inner(model), "config", None)
     if not isinstance(config, dict):
         return {}
     return config.get("arguments", config)  # a model of neuraloperator keeps its own in there
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    return model.model if isinstance(model, Symmetrize) else model

@@ -1,5 +1,6 @@
 """Checks of models of fields on grids."""
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -45,6 +46,14 @@ class GridInputs:
         finest = tuple(fields.shape[2:])
         sizes = grids or [[max(4, 3 * n // 4) for n in finest], [max(4, n // 2) for n in finest]]
         ladder = {(n,) * len(finest) if isinstance(n, int) else tuple(n) for n in sizes}
+        if grids is not None and (
+            not ladder - {finest}
+            or any(len(grid) != len(finest) or any(map(operator.gt, grid, finest)) for grid in ladder)
+        ):
+            raise ValueError(
+                f"grids={list(grids)}: expected grids coarser than that of the fields, {finest}, which is "
+                "the reference"
+            )
         return cls(fields, sorted(ladder | {finest}))
 
 

@@ -6,7 +6,9 @@ leave out the end, which is the first point again, and those of a bounded axis i
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +23,8 @@ def per_axis(name: str, value: float | Sequence[float], n_dim: int) -> tuple[flo
         >>> per_axis("domain_length", 2.0, 2)
         (2.0, 2.0)
     """
-    values = tuple(float(v) for v in value) if isinstance(value, Sequence) else (float(value),) * n_dim
+    given: Any = value  # or an array
+    values = tuple(map(float, given)) if np.ndim(given) else (float(given),) * n_dim
     if len(values) != n_dim or not all(math.isfinite(v) and v > 0 for v in values):
         raise ValueError(
             f"{name}={value!r} needs one positive number, or one per space axis, {n_dim} of them"
@@ -35,7 +38,8 @@ def periodic_axes(value: bool | Sequence[bool], n_dim: int) -> tuple[bool, ...]:
     Raises:
         ValueError: there are not `n_dim` of them.
     """
-    values = (value,) * n_dim if isinstance(value, bool) else tuple(bool(v) for v in value)
+    given: Any = value  # or an array
+    values = tuple(map(bool, given)) if np.ndim(given) else (bool(given),) * n_dim
     if len(values) != n_dim:
         raise ValueError(f"periodic={value!r} needs one bool, or one per space axis, {n_dim} of them")
     return values

@@ -196,7 +196,7 @@ def _neighbours(points: np.ndarray, queries: np.ndarray, radius: float, box) -> 
         box = np.array(per_axis("box", box, 2))
         if radius > box.min() / 2:
             raise ValueError(f"radius={radius} is more than half of the periodic box {tuple(box.tolist())}")
-        points, queries = points % box, queries % box
+        points, queries = (np.where(at % box < box, at % box, 0.0) for at in (points, queries))  # -1e-17
     tree, other = KDTree(points, boxsize=box), KDTree(queries, boxsize=box)
     pairs = other.sparse_distance_matrix(tree, radius, output_type="ndarray")
     offset = points[pairs["j"]] - queries[pairs["i"]]

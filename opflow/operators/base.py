@@ -2,10 +2,11 @@
 
 import abc
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +25,26 @@ def require_positive(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
+
+
+def arguments(local: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a constructor from its `locals()`, NumPy's arrays and numbers as plain ones.
+
+    Example:
+        >>> arguments({"self": None, "n_modes": (np.int64(4), 4), "domain_length": np.array([1.0, 2.0])})
+        {'n_modes': (4, 4), 'domain_length': [1.0, 2.0]}
+    """
+    return {name: _plain(value) for name, value in local.items() if name not in ("self", "__class__")}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if type(value) in (tuple, list):
+        return type(value)(map(_plain, value))
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return value
 
 
 class BaseOperator(nn.Module, abc.ABC):
@@ -130,7 +151,7 @@ class Operator(BaseOperator):
             )
         if out_grid is not None and (isinstance(out_grid, int) or len(out_grid) != x.ndim - 2):
             raise ValueError(f"out_grid={out_grid!r} needs one size per space axis, {x.ndim - 2} of them")
-        dtype = next(self.parameters()).real.dtype
+        dtype = next((p.real.dtype for p in self.parameters()), x.real.dtype)  # a map may have no weights
         if x.real.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
             raise ValueError(f"the input is {x.dtype} and the model {dtype}: convert one with `.to(dtype)`")
 

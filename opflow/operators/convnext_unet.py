@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from opflow.nn.channel_mlp import ChannelLinear
 from opflow.nn.convnext import ConvNeXtBlock, Grow, Shrink
 from opflow.nn.convolution import Convolution, channels_last
-from opflow.operators.base import Operator, require_positive
+from opflow.operators.base import Operator, arguments, require_positive
 from opflow.operators.own_grid import check_own_grid
 
 
@@ -51,7 +51,7 @@ class ConvNeXtUNet(Operator):
         blocks: int = 2,
         circular: bool = False,
     ):
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        config = arguments(locals())
         require_positive(hidden_channels=hidden_channels, levels=levels, blocks=blocks)
         if n_dim not in (1, 2, 3):
             raise ValueError(f"n_dim must be 1, 2 or 3, got {n_dim}")

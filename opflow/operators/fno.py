@@ -13,7 +13,7 @@ from opflow.nn.embed import grid_coordinates
 from opflow.nn.fno_block import FNOBlock
 from opflow.nn.polynomial import PolynomialBlock, PolynomialNetwork
 from opflow.nn.spectral import SpectralConv
-from opflow.operators.base import Operator, require_positive
+from opflow.operators.base import Operator, arguments, require_positive
 
 
 class FNO(Operator):
@@ -58,7 +58,7 @@ class FNO(Operator):
         decomposition_kwargs: None.
         conv_module: None.
         project: with `non_linearity="polynomial"`, layers of products of fields, projected to the modes
-            |k| <= K = (n - 1) // 2 of each axis (`opflow.nn.PolynomialBlock`): exactly the same operator on
+            up to K = (n - 1) // 2 of each axis (`opflow.nn.PolynomialBlock`): exactly the same operator on
             every grid of at least 2 K + 1 points, and the cost of its layers that of 3 K + 1. Lifting and
             projection are then linear, `channel_mlp_expansion` sizes the products, and
             `positional_embedding="grid"` appends sines and cosines of the coordinates.
@@ -119,7 +119,7 @@ class FNO(Operator):
         del fno_block_precision, implementation, decomposition_kwargs, conv_module
         if non_linearity != "polynomial":
             non_linearity = activation_name(non_linearity)
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        config = arguments(locals())
         n_modes = _modes("n_modes", n_modes)
         if max_n_modes is not None:
             max_n_modes = _modes("max_n_modes", max_n_modes)
@@ -140,7 +140,7 @@ class FNO(Operator):
         self.config = config
         self.n_modes = n_modes
         self.scaling = _per_layer(resolution_scaling_factor, n_layers, n_dim)
-        self.padding = _per_axis("domain_padding", domain_padding or 0.0, n_dim)
+        self.padding = _per_axis("domain_padding", config["domain_padding"] or 0.0, n_dim)
         self.positional_embedding = positional_embedding
         self.project = project
         if project or non_linearity == "polynomial":

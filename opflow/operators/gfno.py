@@ -11,7 +11,7 @@ from opflow.nn.group_linear import GroupLifting, GroupLinear, GroupProjection
 from opflow.nn.normalize import Normalizer
 from opflow.nn.point_group import IDENTITY, PointGroup
 from opflow.nn.representations import channel_matrix, resolve_kinds
-from opflow.operators.base import Operator, require_positive
+from opflow.operators.base import Operator, arguments, require_positive
 
 _EMBEDDINGS = {"symmetric": symmetric_coordinates, "periodic": periodic_coordinates}
 
@@ -79,7 +79,7 @@ class GFNO(Operator):
         norm: str | None = None,
         radial: bool = False,
     ):
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        config = arguments(locals())
         if isinstance(n_modes, int) or len(n_modes) not in (2, 3) or min(n_modes) < 1:
             raise ValueError(
                 f"n_modes={n_modes!r} needs one number of modes per axis of the plane, and one for time "

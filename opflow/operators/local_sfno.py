@@ -10,8 +10,8 @@ from opflow.nn.activations import ACTIVATIONS
 from opflow.nn.channel_mlp import ChannelMLP
 from opflow.nn.filter_bases import filter_basis
 from opflow.nn.local_block import LocalBlock, per_layer
-from opflow.nn.sphere import SphericalConv, SphericalIntegral, sines_of_latitude
-from opflow.operators.base import Operator
+from opflow.nn.sphere import SphericalConv, SphericalIntegral, resolved_degrees, sines_of_latitude
+from opflow.operators.base import Operator, arguments
 from opflow.operators.own_grid import check_own_grid
 
 
@@ -72,16 +72,17 @@ class LocalSFNO(Operator):
         grid: str = "equiangular",
         positional_embedding: str | None = "latitude",
     ):
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        sizes = {"n_modes": n_modes, "in_channels": in_channels, "out_channels": out_channels}
-        sizes |= {"hidden_channels": hidden_channels, "n_layers": n_layers}
-        for name, size in sizes.items():
+        config = arguments(locals())
+        n_modes, disco_layers = config["n_modes"], config["disco_layers"]
+        for name in ("n_modes", "in_channels", "out_channels", "hidden_channels", "n_layers"):
+            size = config[name]
             if not isinstance(size, int) or size < 1:
                 raise ValueError(f"{name} must be a number of at least 1, got {size!r}")
         if positional_embedding not in ("latitude", None):
             raise ValueError(f"positional_embedding={positional_embedding!r} is not one of 'latitude', None")
         super().__init__(in_channels, out_channels, 2)
         self.config = config
+        self.n_modes = n_modes
         self.grid, self.positional_embedding = grid, positional_embedding
         width, activation = hidden_channels, ACTIVATIONS["gelu"]
         disco = per_layer("disco_layers", disco_layers, n_layers)
@@ -100,6 +101,11 @@ class LocalSFNO(Operator):
             for layer in range(n_layers)
         )
         self.projection = ChannelMLP(width, 2 * width, out_channels, activation)
+
+    def resolved_modes(self, grid: Sequence[int]) -> int:
+        """Return how many degrees a grid `(latitudes, longitudes)` resolves; it leaves out others."""
+        latitudes, longitudes = grid
+        return resolved_degrees(latitudes, longitudes, self.grid)
 
     def operate(self, x: Tensor, out_grid: Sequence[int] | None) -> Tensor:
         """Map a normalised field to a normalised field on the same grid."""

@@ -15,7 +15,7 @@ from opflow.nn.local_block import LocalBlock, per_layer
 from opflow.nn.local_integral import IntegralConv
 from opflow.nn.local_sum import LocalSum
 from opflow.nn.spectral import SpectralConv
-from opflow.operators.base import Operator, require_positive
+from opflow.operators.base import Operator, arguments, require_positive
 
 
 class LocalNO(Operator):
@@ -42,7 +42,7 @@ class LocalNO(Operator):
         disco_kernel_shape: (rings, angles), (waves_x, waves_y) or (degree,) of the integral kernels.
         disco_basis: "piecewise_linear", "morlet" or "zernike".
         radius_cutoff: radius of the integral kernels, in the unit of `domain_length`; half the shortest wave
-            that K keeps when None.
+            that K keeps when None, and at most half of a periodic axis.
         domain_length: size of the domain, one number or one per axis.
         periodic: whether the axes are periodic, one answer or one per axis. Points of a bounded axis include
             both ends.
@@ -82,7 +82,8 @@ class LocalNO(Operator):
         periodic: bool | Sequence[bool] = True,
         positional_embedding: str | None = "grid",
     ):
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        config = arguments(locals())
+        n_modes, domain_length, periodic = config["n_modes"], config["domain_length"], config["periodic"]
         if isinstance(n_modes, int) or not 1 <= len(n_modes) <= 3 or min(n_modes) < 1:
             raise ValueError(
                 f"n_modes={n_modes!r} needs one number of modes per space axis, such as (16, 16)"
@@ -102,13 +103,17 @@ class LocalNO(Operator):
         self.positional_embedding = positional_embedding
         self.periodic = periodic_axes(periodic, n_dim)
         lengths = per_axis("domain_length", domain_length, n_dim)
-        spectral = per_layer("spectral_layers", spectral_layers, n_layers)
-        diff = per_layer("diff_layers", diff_layers, n_layers)
-        disco = per_layer("disco_layers", n_dim == 2 if disco_layers is None else disco_layers, n_layers)
+        spectral = per_layer("spectral_layers", config["spectral_layers"], n_layers)
+        diff = per_layer("diff_layers", config["diff_layers"], n_layers)
+        everywhere = n_dim == 2 if disco_layers is None else config["disco_layers"]
+        disco = per_layer("disco_layers", everywhere, n_layers)
         if any(disco) and n_dim != 2:
             raise ValueError(f"disco_layers are for two dimensions, and n_modes={n_modes} has {n_dim}")
         shortest = [2 * length / m for length, m in zip(lengths, n_modes)]
-        radius = max(shortest) / 2 if radius_cutoff is None else radius_cutoff
+        largest = min(
+            (length / 2 for length, wraps in zip(lengths, self.periodic) if wraps), default=math.inf
+        )
+        radius = min(max(shortest) / 2, largest) if radius_cutoff is None else radius_cutoff
         # Waves that K keeps then have derivatives of size one.
         length_scale = [wave / (2 * math.pi) for wave in shortest]
 

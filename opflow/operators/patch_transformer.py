@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from opflow.nn.convolution import channels_last, cut, pad_to_multiple
 from opflow.nn.embed import grid_coordinates
 from opflow.nn.transformer import TransformerLayer, grid_angles
-from opflow.operators.base import Operator, require_positive
+from opflow.operators.base import Operator, arguments, require_positive
 from opflow.operators.own_grid import check_own_grid
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -58,7 +58,7 @@ class PatchTransformer(Operator):
         heads: int = 8,
         circular: bool = False,
     ):
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        config = arguments(locals())
         require_positive(patch=patch, hidden_channels=hidden_channels, n_layers=n_layers, heads=heads)
         if n_dim not in (1, 2, 3):
             raise ValueError(f"n_dim must be 1, 2 or 3, got {n_dim}")

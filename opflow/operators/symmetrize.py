@@ -134,6 +134,17 @@ class Symmetrize(Operator):
         }
 
     @property
+    def padding(self) -> tuple[float, ...]:
+        """The padding of the model inside, per axis, which holds modes as well as points do."""
+        padding: Any = getattr(self.model, "padding", None)
+        return tuple(padding or (0.0,) * (self.n_dim or 2))
+
+    @property
+    def exports_any_grid(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether one exported graph of the model inside serves every grid."""
+        return getattr(self.model, "exports_any_grid", True)
+
+    @property
     def normalizer(self) -> Normalizer:
         """The normaliser of the model inside: it acts on turned fields, and need not respect the group."""
         normalizer: Any = self.model.normalizer

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from opflow import nn
-from opflow.operators.base import Operator
+from opflow.operators.base import Operator, arguments
 from opflow.operators.own_grid import check_own_grid
 
 
@@ -52,7 +52,7 @@ class UNet(Operator):
         heads: int = 4,
         circular: bool = False,
     ):
-        config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        config = arguments(locals())
         super().__init__(in_channels, out_channels, n_dim)
         self.config = config
         self.net = nn.UNet(

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,17 +82,25 @@ def frame_channels(model: nn.Module, dataset: Dataset, dtype: torch.dtype) -> in
     return channels
 
 
-def _check_modes(model: nn.Module, grid: tuple[int, ...]) -> None:
+def _check_modes(model: Any, grid: tuple[int, ...]) -> None:
     """Weights of modes beyond the training grid would stay random, and act on finer grids."""
-    if not isinstance(model, Operator):
+    while isinstance(model, Symmetrize):
+        model = model.model
+    if not isinstance(model, Operator) or not hasattr(model, "n_modes"):
         return
-    modes = getattr(model, "n_modes", grid)
-    padding = getattr(model, "padding", (0.0,) * len(grid))
-    if any(m > n + 2 * round(p * n) for m, n, p in zip(modes, grid, padding)):
-        largest = tuple(min(m, n) for m, n in zip(modes, grid))
+    kept: Any = model.n_modes
+    resolved: Any = getattr(model, "resolved_modes", None)
+    if resolved is not None:  # degrees on the sphere
+        largest = min(kept, resolved(grid))
+        fits = largest == kept
+    else:
+        padding = getattr(model, "padding", (0.0,) * len(grid))
+        largest = tuple(min(m, n) for m, n in zip(kept, grid))
+        fits = all(m <= n + 2 * round(p * n) for m, n, p in zip(kept, grid, padding))
+    if not fits:
         raise ValueError(
-            f"the model keeps n_modes={tuple(modes)}, but the training fields have {grid} points, which "
-            f"leaves its highest modes untrained: build it with n_modes={largest}, or train on finer fields"
+            f"the model keeps n_modes={kept}, but the training fields have {grid} points, which leaves its "
+            f"highest modes untrained: build it with n_modes={largest}, or train on finer fields"
         )
 
 
