@@ -28,7 +28,7 @@ def require_positive(**sizes: int) -> None:
 
 
 def arguments(local: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a constructor from its `locals()`, NumPy's arrays and numbers as plain ones.
+    """Return the arguments of a constructor from its `locals()`, arrays and numbers of NumPy as plain ones.
 
     Example:
         >>> arguments({"self": None, "n_modes": (np.int64(4), 4), "domain_length": np.array([1.0, 2.0])})
@@ -38,7 +38,7 @@ def arguments(local: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray | np.generic | Tensor):
         return value.tolist()
     if type(value) in (tuple, list):
         return type(value)(map(_plain, value))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from opflow.nn.point_decoder import PointDecoder
 from opflow.nn.point_geometry import PointGeometry
 from opflow.nn.point_graph import PointGraph
 from opflow.nn.position_code import position_code
-from opflow.operators.base import require_positive
+from opflow.operators.base import arguments, require_positive
 from opflow.operators.points import PointOperator
 
 
@@ -83,7 +83,7 @@ class MINO(PointOperator):
         domain: Sequence[Sequence[float]] | None = None,
         decoder_layers: int = 1,
     ):
-        config = {k: _plain(v) for k, v in locals().items() if k not in ("self", "__class__")}
+        config = arguments(locals())
         radius, latent, domain = config["radius"], config["latent"], config["domain"]
         require_positive(
             in_channels=in_channels,
@@ -158,13 +158,6 @@ class MINO(PointOperator):
     def _code(self, coords: Tensor) -> Tensor:
         unit = (coords - coords.new_tensor(self._low)) / self._side
         return position_code(unit, self.encoder.second.out_features)
-
-
-def _plain(value: Any) -> Any:
-    """Make JSON values of arrays and NumPy's numbers, also those in sequences."""
-    if isinstance(value, np.ndarray | np.generic | Tensor):
-        return value.tolist()
-    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 def _latent(latent: Sequence[int], coord_dim: int) -> tuple[int, ...]:
