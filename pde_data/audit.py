@@ -68,7 +68,7 @@ class Audit:
         """Plain values, for JSON."""
         scores = {name: asdict(score) for name, score in self.scores.items()}
         numbers = {"margin": self.margin, "confidence": self.confidence}
-        return {**numbers, "kinds": dict(self.kinds), "scores": scores}
+        return {**numbers, "kinds": dict(self.kinds), "about": self.about, "scores": scores}
 
     def __str__(self) -> str:
         return "\n".join(self._lines())

@@ -11,8 +11,8 @@ import opflow
 import pde_data
 from opflow import GFNO, TrainConfig, build, export, fit, load
 from opflow.metrics import relative_l2
-from opflow.nn.grid_turns import turn_field
 from opflow.nn.representations import GROUPS, channels_of
+from tests.turning import turn_field
 
 SMALL = dict(in_channels=1, out_channels=1, hidden_channels=3, n_layers=2)
 KINDS = [("scalar",), ("pseudoscalar",), ("vector",), ("vector", "scalar", "pseudoscalar")]

@@ -13,12 +13,12 @@ from opflow.kernels.blocks import block_linear, walsh
 from opflow.kernels.modes import multiply_modes
 from opflow.kernels.normed_layer import normed_layer, normed_layer_reference, normed_product, variance
 from opflow.nn import Normalizer
-from opflow.nn.grid_turns import turn_field
 from opflow.nn.group_block import GroupBlock, PublishedGroupBlock
 from opflow.nn.group_linear import GroupLifting, GroupLinear, GroupProjection
 from opflow.nn.group_spectral import GroupSpectralConv
 from opflow.nn.point_group import IDENTITY, PointGroup
 from opflow.nn.representations import GROUPS, channel_matrix
+from tests.turning import turn_field
 
 NAMES = ("p4", "p4m")
 

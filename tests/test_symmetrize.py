@@ -11,10 +11,11 @@ from opflow import FNO, LocalSFNO, TrainConfig, build, export, fit, load
 from opflow.equivariance import Symmetrize
 from opflow.metrics import GROUPS, relative_l2
 from opflow.nn import fourier_resample
-from opflow.nn.grid_turns import GridTurn, turn_field
+from opflow.nn.grid_turns import GridTurn
 from opflow.nn.representations import channel_matrix
 from pde_data import FieldDataset
 from pde_data.audit import Audit, Score
+from tests.turning import turn_field
 
 KINDS = (["scalar", "pseudoscalar", "vector"], ["vector", "pseudoscalar"])
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}

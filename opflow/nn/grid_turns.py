@@ -64,11 +64,6 @@ class GridTurn:
         return torch.stack([x[:, c] if s > 0 else -x[:, c] for c, s in zip(self.channels, self.signs)], 1)
 
 
-def turn_field(x: Tensor, matrix: Tensor, kinds: Sequence[str], about: str = "middle") -> Tensor:
-    """Turn a field by one element; see `GridTurn`."""
-    return GridTurn(matrix, kinds, about)(x)
-
-
 def require_centre(about: str) -> None:
     """Refuse what is not one of `CENTRES`."""
     if about not in CENTRES:
