@@ -26,7 +26,7 @@ def build(points: int, batch: int):
     from opflow import MINO
 
     torch.manual_seed(0)
-    model = MINO(1, 1, reduction="mean", time=True)
+    model = MINO(1, 1, attention="global", reduction="mean", time=True)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.02 * torch.randn_like(parameter)

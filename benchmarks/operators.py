@@ -1,7 +1,7 @@
 """Accuracy of our operators against their baselines, at equal parameters and equal time.
 
     python benchmarks/operators.py                      # three tasks, about an hour on two cores
-    python benchmarks/operators.py --tasks kolmogorov   # one of them
+    python benchmarks/operators.py --tasks kolmogorov   # one of them, or a short one: darcy, shallow-water
     python benchmarks/operators.py --full               # all tasks at published sizes, for a GPU
 
 The protocol, the same for every model of a task:
@@ -128,7 +128,9 @@ class Protocol:
         """Return heading and table of the task in Markdown."""
         from protocol.verdicts import table
 
-        finals, pilots = self.rows("final"), self.rows("pilot")
+        # The machine that ran the task last, which need not be this one.
+        where = self.records.newest(scale=self.scale, task=self.task.name, stage="final")
+        finals, pilots = self.rows("final", **where), self.rows("pilot", **where)
         if not finals:
             return []
         clock = finals[-1]["clock"]
@@ -191,7 +193,8 @@ def main() -> None:
         for name, task in TASKS.items()
         if options.full or task.small
     }
-    chosen = [protocols[name] for name in options.tasks or protocols]
+    chosen = options.tasks or [name for name in protocols if options.full or TASKS[name].default]
+    chosen = [protocols[name] for name in chosen]
     start = time.perf_counter()
     for protocol in chosen:
         protocol.prepare()

@@ -57,9 +57,12 @@ class MeshDataset(Dataset):
         fractions: parts of the three splits.
         samples: use the first so many samples of the split, or exactly these positions in the source.
         seed: seed of the split.
+        distances: give the distance of each node to every part of the boundary as inputs too, after those of
+            `inputs`; points alone do not tell where a domain ends.
 
     Raises `DatasetError` for files without meshes, unknown variables (the message lists what there is), empty
-    splits, and, when a sample is read, NaN, infinity, and weights that are not positive.
+    splits, `distances` from a boundary without named parts, and, when a sample is read, NaN, infinity, and
+    weights that are not positive.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class MeshDataset(Dataset):
         fractions: Sequence[float] = (0.8, 0.1, 0.1),
         samples: int | Sequence[int] | None = None,
         seed: int = 0,
+        distances: bool = False,
     ):
         schema, self.name = sources.describe(source)
         if not ugrid.is_mesh(schema):
@@ -79,6 +83,12 @@ class MeshDataset(Dataset):
         self.input_names, self.target_names = sources.field_names(schema, inputs, targets, self.name)
         self.meshes = ugrid.Meshes(schema, self.name)
         self.split, self._schema = split, schema
+        self.boundary_parts = self.meshes.boundary_parts if distances else ()
+        if distances and not self.boundary_parts:
+            raise DatasetError(
+                f"{self.name} names no parts of the boundary (flag_meanings of {ugrid.BOUNDARY!r}) to be "
+                "distant from; leave out distances=True"
+            )
         self.samples = sources.choose_samples(
             schema, self.name, len(self.meshes), split, fractions, samples, seed
         )
@@ -101,13 +111,16 @@ class MeshDataset(Dataset):
                 f"{self.name}: sample {sample} has positions that are not finite, or weights that are not "
                 "positive; leave it out with samples=, or repair the data"
             )
-        parts = (coords, self._read(self.input_names, sample), self._read(self.target_names, sample), weights)
+        x, y = self._read(self.input_names, sample), self._read(self.target_names, sample)
+        if self.boundary_parts:
+            x = np.concatenate([x, self.mesh(index).boundary_distances(len(self.boundary_parts))], 1)
+        parts = (coords, x, y, weights)
         return PointBatch(*(torch.from_numpy(part.astype(np.float32)) for part in parts))
 
     @property
     def in_channels(self) -> int:
-        """Number of channels of `x`."""
-        return len(self.input_names)
+        """Number of channels of `x`: variables, then distances."""
+        return len(self.input_names) + len(self.boundary_parts)
 
     @property
     def out_channels(self) -> int:

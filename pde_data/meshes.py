@@ -69,6 +69,30 @@ class TriangleMesh:
         code, back = self.edges @ [len(self.points), 1], self.edges @ [1, len(self.points)]
         return self.edges[~np.isin(code, back)]
 
+    def boundary_distances(self, parts: int) -> np.ndarray:
+        """Distance of each node to the parts 1, 2, ... of the boundary ``(n, parts)``.
+
+        It is the diagonal of the box around the mesh where the mesh has no such part.
+
+        >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 0.25]])
+        >>> corners = np.array([[0, 1, 4], [1, 2, 4], [2, 3, 4], [3, 0, 4]])
+        >>> TriangleMesh(square, corners, np.array([1, 1, 2, 2, 0])).boundary_distances(3)[4].round(3)
+        array([0.25 , 0.75 , 1.414])
+        """
+        found = np.full((len(self.points), parts), np.linalg.norm(np.ptp(self.points, axis=0)))
+        edges = self.boundary
+        of = self.tags[edges].min(1)
+        for part in range(1, parts + 1):
+            a, b = self.points[edges[of == part]].transpose(1, 0, 2)
+            if not len(a):
+                continue
+            along = b - a
+            for rows in np.array_split(np.arange(len(self.points)), len(self.points) * len(a) // 2**22 + 1):
+                apart = self.points[rows, None] - a
+                share = np.clip((apart * along).sum(-1) / (along * along).sum(-1), 0, 1)[..., None]
+                found[rows, part - 1] = np.linalg.norm(apart - share * along, axis=-1).min(1)
+        return found
+
     def refined(self) -> TriangleMesh:
         """Each triangle cut into four similar ones.
 

@@ -167,6 +167,8 @@ class Meshes:
                 f"{where} has no {', '.join(missing)}, so no meshes; open it with pde_data.open"
             )
         self._variables = {name: variable.values for name, variable in schema.variables.items()}
+        about = schema.variables[BOUNDARY].attributes if BOUNDARY in schema.variables else {}
+        self._parts = tuple(str(about.get("flag_meanings", "")).split()[1:])  # the first one is the inside
         self._starts = {dim: self._ends(dim, schema.sizes[dim]) for dim in COUNTS}
 
     def _ends(self, dim: str, size: int) -> np.ndarray:
@@ -198,6 +200,11 @@ class Meshes:
     def weights(self, sample: int) -> np.ndarray:
         """Quadrature weights of the nodes of one sample, `(node,)`; if none are stored, the lumped mass."""
         return self.values(WEIGHTS, sample) if WEIGHTS in self._variables else self[sample].weights
+
+    @property
+    def boundary_parts(self) -> tuple[str, ...]:
+        """Names of the parts of the boundary, in the order of their tags 1, 2, ..."""
+        return self._parts
 
     def __getitem__(self, sample: int) -> TriangleMesh:
         points = self.points(sample)

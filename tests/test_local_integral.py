@@ -144,6 +144,8 @@ def voronoi_weights(points, box):
     """Areas of the cells of points in a periodic box."""
     shifts = np.stack(np.meshgrid([0, -1, 1], [0, -1, 1], indexing="ij"), -1).reshape(-1, 2)
     copies = np.concatenate([points + shift * box for shift in shifts])
+    near = ((copies > -0.25) & (copies < np.asarray(box) + 0.25)).all(1)
+    copies = copies[near]  # the points themselves come first
     cells = Voronoi(copies)
     areas = []
     for index in cells.point_region[: len(points)]:
@@ -154,8 +156,9 @@ def voronoi_weights(points, box):
     return np.array(areas)
 
 
-@pytest.mark.parametrize("basis, tolerance", [(PiecewiseLinear(2, 4), 0.02), (Zernike(3), 0.06)], ids=str)
-def test_random_points_with_voronoi_weights_tend_to_the_same_limit(basis, tolerance):
+@pytest.mark.parametrize("basis, first", [(PiecewiseLinear(2, 4), 400), (Zernike(3), 3600)], ids=str)
+def test_random_points_with_voronoi_weights_tend_to_the_same_limit(basis, first):
+    """To within 2 %; functions that jump at the edge need more points for it."""
     weight = all_functions(basis)
     queries = torch.tensor(
         [[i / 16, j * 1.5 / 16] for i in range(16) for j in range(16)], dtype=torch.float64
@@ -165,14 +168,14 @@ def test_random_points_with_voronoi_weights_tend_to_the_same_limit(basis, tolera
     with torch.no_grad():
         layer.weight.copy_(weight)
     errors = []
-    for count in (400, 3600):
+    for count in (first, 9 * first):
         points = np.random.default_rng(0).random((count, 2)) * LENGTHS
         areas = voronoi_weights(points, LENGTHS)
         assert abs(areas.sum() - 1.5) < 1e-9
         support = PointSupport(basis, RADIUS, points, areas, queries, box=LENGTHS)
         y = layer(smooth(*torch.from_numpy(points).T)[None, :, None], support)[0]
         errors.append(((y - limit).norm() / limit.norm()).item())
-    assert errors[1] < tolerance and errors[1] < errors[0] / 3, errors  # spacing falls threefold
+    assert errors[1] <= 0.02 and errors[1] < errors[0] / 3, errors  # spacing falls threefold
 
 
 # Methods.

@@ -9,6 +9,7 @@ import torch
 import opflow
 from opflow import MINO
 from opflow.nn import point_decoder, point_graph
+from opflow.nn.perceiver import PerceiverBlock
 from opflow.nn.position_code import position_code
 from tests.cases.point_operators import close, field, points
 from tests.tables import POINT_OPERATORS
@@ -110,10 +111,10 @@ def test_nodes_without_points_are_as_if_they_were_not_there():
     code, nodes = position_code(coords, 16), torch.tensor(model._graph.nodes)
     normalized = model.normalizer.normalize(values.mT).mT
     tokens = model.encoder(normalized, geometry, code, position_code(nodes, 16))[:, there]
-    h = tokens
+    h, places = tokens, model._places(nodes[there])
     for block in model.blocks:
-        h = block(h, block.keys(tokens, None), None)
-    y = model.decoder(h, normalized, code, None, None, None)
+        h = block(h, block.keys(tokens, None, places), None, None, places)
+    y = model.decoder(h, normalized, code, None, None, None, model._places(coords), places)
     close(model(values, geometry), 3 * y + 1, 1e-10)
 
 
@@ -291,3 +292,48 @@ def test_other_tensors_are_no_published_mino(published):
         ValueError, match=r"do not fit .* of width 24: decoder.blocks.1.key_value.bias \(3,\)"
     ):
         opflow.interop.from_mino(state | {name: torch.zeros(3)}, radius=0.1, n_heads=2)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_local_attention_is_attention_with_a_penalty_on_distance(dim):
+    torch.manual_seed(0)
+    block = PerceiverBlock(12, 3, sharpness=[2.0, 0.7, 0.0]).double()
+    q, kv, x, y = (torch.randn(2, n, c, dtype=torch.float64) for c in (12, dim) for n in (5, 7))
+    penalty = (x[:, None, :, None] - y[:, None, None]).square().sum(-1)
+    keys = block.keys(kv, None, y)
+
+    def slow(sharpness):
+        plain = PerceiverBlock(12, 3).double()
+        plain.load_state_dict(block.state_dict(), strict=False)
+        return plain(q, plain.keys(kv, None), None, -0.5 * sharpness.square()[:, None, None] * penalty)
+
+    sharpness = block.sharpness.detach().clone().requires_grad_()
+    got, expected = block(q, keys, None, None, x), slow(sharpness)
+    close(got, expected, 1e-12)
+    close(
+        *(
+            torch.autograd.grad(v.square().sum(), s)[0]
+            for v, s in ((got, block.sharpness), (expected, sharpness))
+        ),
+        1e-10,
+    )
+
+
+@torch.no_grad()
+def test_local_attention_does_not_depend_on_where_the_places_are_counted_from():
+    block = PerceiverBlock(8, 2, sharpness=[1.0, 0.5]).double()
+    q, kv, x, y = (torch.randn(2, n, c, dtype=torch.float64) for c in (8, 2) for n in (5, 7))
+    first, moved = (block(q, block.keys(kv, None, y + a), None, None, x + a) for a in (0.0, 3.0))
+    close(moved, first, 1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shared", [True, False])
+def test_output_at_some_of_the_points_is_the_output_there(shared):
+    model = build()
+    coords = points(40) if shared else torch.stack([points(40, seed=s) for s in (0, 1)])
+    values = field(coords)
+    index = torch.tensor([3, 39, 0, 3]) if shared else torch.tensor([[3, 39, 0, 3], [1, 2, 2, 38]])
+    geometry = model.geometry(coords)
+    whole = model(values, geometry)
+    close(model(values, geometry.at(index)), whole.take_along_dim(index.expand(2, -1)[..., None], 1), 1e-6)

@@ -122,12 +122,50 @@ def test_targets_of_several_frames_unroll_the_model(pushforward):
     torch.testing.assert_close(objective(x, y, coords, weights), loss)
 
 
+def test_the_loss_at_some_points_is_that_of_the_output_there():
+    data, model = Clouds(3), small()
+    objective = Objective(model, RelativeL2(), channels=1, query_points=12)
+    (batch,) = Batches(data, 3).epoch(0)
+    x, y, _, (coords, weights) = batch.pieces[0]
+    seen = []
+
+    def loss(prediction, target, measure):
+        seen.append((prediction, target, measure))
+        return prediction.sum()
+
+    objective.loss = loss
+    objective(x, y, coords, weights)
+    prediction, target, measure = seen[0]
+    assert prediction.shape == (3, 1, 12) and (measure > 0).all()
+    whole = model(x.mT, coords, weights=weights).mT
+    for i in range(3):
+        # Each drawn point is one of the sample, drawn once, with its output, its target and its weight.
+        place = [(weights[i] == w).nonzero()[0].item() for w in measure[i]]
+        assert len(set(place)) == 12
+        torch.testing.assert_close(prediction[i, 0], whole[i, 0, place])
+        assert torch.equal(target[i], y[i][:, place])
+    objective.eval()
+    torch.testing.assert_close(objective(x, y, coords, weights), whole)
+    objective.train()
+    objective.query_points = 1000  # all points of the smallest sample
+    objective(x, y, coords, weights)
+    assert seen[-1][0].shape[2] == (weights > 0).sum(1).min()
+    with pytest.raises(ValueError, match="query_points is for single steps .* a target of 2 frames"):
+        objective(x, y.repeat(1, 2, 1), coords, weights)
+    with pytest.raises(ValueError, match="query_points is for single steps .* fields on a grid"):
+        Objective(FNO((4,), 1, 1, 4), RelativeL2(), 1, query_points=5)(
+            torch.zeros(1, 1, 8), torch.zeros(1, 1, 8)
+        )
+
+
 class Stopped(Exception):
     """Stands in for a kill."""
 
 
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path):
-    config = TrainConfig(epochs=3, batch_size=4, loss="l2", ema=0.9, noise=0.1, save_seconds=0.0)
+    config = TrainConfig(
+        epochs=3, batch_size=4, loss="l2", ema=0.9, noise=0.1, save_seconds=0.0, query_points=15
+    )
 
     def run(folder, calls):
         left = iter(range(calls))
@@ -241,6 +279,27 @@ def test_grids_and_meshes_are_told_apart(polygons):
     assert len(RunConfig(data=str(polygons)).dataset("train")) == 8
     with pytest.raises(ValueError, match="without times or a grid: leave out horizon=3"):
         RunConfig(horizon=3).open(polygons)
+    grids = polygons.with_name("grids.h5")
+    pde_data.generate("heat", grids, samples=1, resolution=16, processes=1)
+    with pytest.raises(ValueError, match="on a grid, without a boundary: leave out distances"):
+        RunConfig(distances=True).open(grids)
+
+
+def test_distances_from_the_boundary_are_inputs(polygons):
+    plain, data = (pde_data.MeshDataset(polygons, distances=d) for d in (False, True))
+    assert data.boundary_parts == ("outer", "hole") and data.in_channels == plain.in_channels + 2
+    for i in range(3):
+        mesh, x = data.mesh(i), data[i].x
+        assert torch.equal(x[:, :2], plain[i].x)
+        of = mesh.tags[mesh.boundary].min(1)
+        for part in (1, 2):
+            a, b = mesh.points[mesh.boundary[of == part]].transpose(1, 0, 2)
+            dense = (a + np.linspace(0, 1, 401)[:, None, None] * (b - a)).reshape(-1, 2)
+            nearest = np.linalg.norm(mesh.points[:, None] - dense, axis=-1).min(1)
+            np.testing.assert_allclose(x[:, 1 + part], nearest, atol=1e-4)
+            assert x[mesh.tags == part, 1 + part].max() < 1e-6
+    with pytest.raises(pde_data.DatasetError, match="names no parts of the boundary .* leave out distances"):
+        pde_data.MeshDataset(pde_data.open(polygons).drop_vars("boundary"), distances=True)
 
 
 def test_pictures_need_a_value_for_each_node():

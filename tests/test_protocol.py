@@ -26,7 +26,7 @@ import opflow  # noqa: E402
 import pde_data  # noqa: E402
 from opflow.operators import OPERATORS  # noqa: E402
 
-DEFAULT = [name for name, task in TASKS.items() if task.small]
+DEFAULT = [name for name, task in TASKS.items() if task.small and task.default]
 SMALL = {
     "navier_stokes": {"viscosity": 1e-3, "forcing": "sym", "t_end": 4.0, "records": 4, "resolution": 16},
     "kolmogorov_flow": {"reynolds": 10.0, "t_end": 0.5, "records": 2, "burn_in": 1.0, "resolution": 16},

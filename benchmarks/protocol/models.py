@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from protocol.views import View
 
 @dataclass(frozen=True)
 class Model:
-    """A row: how a model sees the data, and how it is built from that and a width."""
+    """A row: how a model sees the data, how it is built from that and a width, what its training has more."""
 
     view: Callable[..., View]
     build: Callable[[View, int], nn.Module]
+    train: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _operator(name: str, width: str = "hidden_channels", **fixed: Any) -> Callable[[View, int], nn.Module]:
@@ -84,13 +85,13 @@ def _mino(view: View, size: int) -> nn.Module:
     assert view.box is not None
     sides = [high - low for low, high in zip(view.box.low, view.box.high)]
     side = max(sides)
-    latent = [round(13 * s / side) + 1 for s in sides]
+    latent = [round(10 * s / side) + 1 for s in sides]
     arguments = {
         "coord_dim": len(sides),
         "domain": list(zip(view.box.low, view.box.high)),
         "latent": latent,
-        "radius": 0.1 * side,
-        "n_layers": 3,
+        "radius": 0.08 * side,
+        "n_layers": 4,
     }
     return _operator("MINO", **arguments)(view, 4 * size)
 
@@ -123,7 +124,8 @@ MODELS: dict[str, Model] = {
     "SFNO": Model(views.fields, _operator("LocalSFNO", **_SPHERE, disco_layers=False)),
     "LocalSFNO": Model(views.fields, _operator("LocalSFNO", **_SPHERE)),
     "FNO-on-grid": Model(views.meshes_on_grid, _grid_fno),
-    "MINO": Model(views.points, _mino),
+    "MINO": Model(views.points, _mino, {"query_points": 256}),
+    "MINO-on-grid": Model(views.grid_as_points, _mino, {"query_points": 256}),
 }
 """The models by name."""
 

@@ -43,6 +43,11 @@ class Records:
         with self.path.open(newline="", encoding="utf-8") as file:
             return [row for row in csv.DictReader(file) if wanted.items() <= row.items()]
 
+    def newest(self, **wanted: Any) -> dict[str, str]:
+        """Return machine and versions of the last row with the wanted values, or of this run."""
+        every = Records(self.path, {}).rows(**wanted)
+        return {key: every[-1][key] for key in self.same} if every else self.same
+
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
         """Write rows, in one go, so that a killed run leaves none or all of a training."""
         new = not self.path.exists()

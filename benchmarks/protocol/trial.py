@@ -64,7 +64,7 @@ def run(trial: Trial, task: Task, setup: Setup, folder: Path) -> dict[str, Any]:
     torch.manual_seed(trial.seed)
     model = row.build(view, trial.width)
     config = dataclasses.replace(
-        task.train, learning_rate=trial.rate, budget_seconds=trial.budget, seed=trial.seed
+        task.train, learning_rate=trial.rate, budget_seconds=trial.budget, seed=trial.seed, **row.train
     )
     work = folder / "unfinished" / trial.folder
     train, valid = view.parts["train"], view.parts["valid"]

@@ -77,6 +77,22 @@ def points(task: Task, setup: Setup, path: Path) -> View:
     return View(task, setup, held, train.in_channels, train.out_channels, box=_box(setup, path))
 
 
+def grid_as_points(task: Task, setup: Setup, path: Path) -> View:
+    """Fields on a grid of the unit square, as values at its points."""
+    view = fields(task, setup, path)
+    axes = [torch.from_numpy(axis).float() for axis in view.grid.coordinates]
+    coords = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
+    weights = torch.full((len(coords),), 1 / len(coords))
+
+    def held(dataset: Any) -> list[pde_data.PointBatch]:
+        pairs = (dataset[i] for i in range(len(dataset)))
+        return [pde_data.PointBatch(coords, x.flatten(1).mT, y.flatten(1).mT, weights) for x, y in pairs]
+
+    parts: dict[str, Any] = {name: held(part) for name, part in view.parts.items()}
+    box = Box((0.0, 0.0), (1.0, 1.0), tuple(view.grid.sizes))
+    return View(task, setup, parts, view.in_channels, view.out_channels, box=box)
+
+
 def meshes_on_grid(task: Task, setup: Setup, path: Path) -> View:
     """The same meshes through a regular grid."""
     parts = _mesh_parts(setup, path)
@@ -88,7 +104,11 @@ def meshes_on_grid(task: Task, setup: Setup, path: Path) -> View:
 
 
 def _mesh_parts(setup: Setup, path: Path) -> dict[str, pde_data.MeshDataset]:
-    return {part: pde_data.MeshDataset(path, split=part, fractions=setup.fractions) for part in PARTS}
+    # Both kinds of models see the distances from the boundary.
+    return {
+        part: pde_data.MeshDataset(path, split=part, fractions=setup.fractions, distances=True)
+        for part in PARTS
+    }
 
 
 def _box(setup: Setup, path: Path) -> Box:

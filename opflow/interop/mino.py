@@ -80,6 +80,7 @@ def from_mino(
         latent=latent,
         n_layers=_layers(renamed, "blocks"),
         n_heads=n_heads,
+        attention="global",
         reduction="mean",
         time=True,
         domain=domain,

@@ -51,6 +51,12 @@ class PointGeometry(NamedTuple):
             found = values[torch.arange(values.shape[0], device=values.device)[:, None, None], self.nearest]
         return (self.share[..., None] * found).sum(-2)
 
+    def at(self, index: Tensor) -> "PointGeometry":
+        """Return this geometry with the output wanted at some of its points `([batch,] query)`."""
+        index = index[..., None]
+        coords = self.coords.take_along_dim(index, -2)
+        return self._replace(query_coords=coords, nearest=index, share=coords.new_ones(index.shape))
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "PointGeometry":
         """Bring the geometry to a device, and its real numbers to a precision."""
         moved: list[Any] = [

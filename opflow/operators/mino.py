@@ -26,6 +26,10 @@ class MINO(PointOperator):
     may lie anywhere and differ from sample to sample, and the output may be asked for elsewhere: the input
     there is then interpolated between the nearest points.
 
+    A head of attention falls off with distance at a rate that it learns. The first of them start as
+    interpolation between neighbouring nodes, the last sees far, so that what lies where need not be learned
+    from position codes alone.
+
     Neighbours are found once for each set of points and remembered; `geometry(coords, weights)` makes them
     ahead, for compiled and exported models too. Without gradients, queries are worked off in chunks.
 
@@ -40,6 +44,7 @@ class MINO(PointOperator):
         n_layers: transformer blocks on the nodes (published: 5, and 2 in front of a U-Net).
         n_heads: attention heads.
         processor: "transformer" for the blocks alone (MINO-T), "unet" for a U-Net behind them (MINO-U).
+        attention: "local" for heads that fall off with distance, "global" as published.
         reduction: "quadrature" weighs points by the volume that belongs to them, so that the result does not
             depend on how densely they lie, and ignores nodes without points; "mean", as published, counts
             points alike, and nodes without points as zeros.
@@ -78,6 +83,7 @@ class MINO(PointOperator):
         n_layers: int = 5,
         n_heads: int = 4,
         processor: str = "transformer",
+        attention: str = "local",
         reduction: str = "quadrature",
         time: bool = False,
         domain: Sequence[Sequence[float]] | None = None,
@@ -99,6 +105,7 @@ class MINO(PointOperator):
             )
         for name, value, known in (
             ("processor", processor, ("transformer", "unet")),
+            ("attention", attention, ("local", "global")),
             ("reduction", reduction, ("quadrature", "mean")),
         ):
             if value not in known:
@@ -114,17 +121,24 @@ class MINO(PointOperator):
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, coord_dim)
         self._graph = PointGraph(nodes, radius, quadrature, np.stack([low, high], 1))
         self._low, self._side = low.tolist(), float((high - low).max())
+        # Places are counted from the centre, in distances between nodes; heads start by powers of two.
+        self._centre, self._spacing = ((low + high) / 2).tolist(), self._side / max(max(self.latent) - 1, 1)
+        self._local = attention == "local"
+        blunt = [2.0**-h for h in range(n_heads)] if self._local else None
+        sharp = [2 * 2.0 ** (-h / 2) for h in range(n_heads)] if self._local else None
 
         width, condition = hidden_channels, 4 * hidden_channels if time else None
         self.condition = nn.Sequential(nn.Linear(width, condition), nn.SiLU()) if condition else None
         self.encoder = GraphKernel(in_channels, width)
-        self.blocks = nn.ModuleList(PerceiverBlock(width, n_heads, condition) for _ in range(n_layers))
+        self.blocks = nn.ModuleList(PerceiverBlock(width, n_heads, condition, blunt) for _ in range(n_layers))
         self.unet = None
         if processor == "unet":
             from opflow.nn.unet import UNet
 
             self.unet = UNet(width, width, coord_dim, attention=(1,), embedding_channels=condition)
-        self.decoder = PointDecoder(in_channels, out_channels, width, n_heads, decoder_layers, condition)
+        self.decoder = PointDecoder(
+            in_channels, out_channels, width, n_heads, decoder_layers, condition, sharp
+        )
 
     def graph(self, coords: Tensor, weights: Tensor | None, query_coords: Tensor | None) -> PointGeometry:
         """Join the latent nodes to the points within the radius."""
@@ -143,21 +157,26 @@ class MINO(PointOperator):
         if self._graph.quadrature:
             mask = geometry.covered
             mask = mask[None, None, None] if geometry.shared else mask[:, None, None]
-        h = tokens
+        h, places = tokens, self._places(nodes)
         for block in self.blocks:
             block = cast(PerceiverBlock, block)
-            h = block(h, block.keys(tokens, condition), condition, mask)
+            h = block(h, block.keys(tokens, condition, places), condition, mask, places)
         if self.unet is not None:
             h = h if mask is None else torch.where(mask[:, 0].mT, h, 0.0)
             h = self.unet(h.mT.unflatten(2, self.latent), condition).flatten(2).mT
-        real = geometry.real
+        queries, real = geometry.coords, geometry.real
         if geometry.query_coords is not None:
-            code, real = self._code(geometry.query_coords), None
-        return self.decoder(h, geometry.at_queries(values), code, condition, mask, real)
+            queries, real = geometry.query_coords, None
+            code = self._code(queries)
+        values = geometry.at_queries(values)
+        return self.decoder(h, values, code, condition, mask, real, self._places(queries), places)
 
     def _code(self, coords: Tensor) -> Tensor:
         unit = (coords - coords.new_tensor(self._low)) / self._side
         return position_code(unit, self.encoder.second.out_features)
+
+    def _places(self, coords: Tensor) -> Tensor | None:
+        return (coords - coords.new_tensor(self._centre)) / self._spacing if self._local else None
 
 
 def _latent(latent: Sequence[int], coord_dim: int) -> tuple[int, ...]:

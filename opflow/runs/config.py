@@ -43,6 +43,8 @@ class RunConfig:
     """Target frames in training, for fields over time; with several the model is unrolled."""
     resolution: int | None = None
     """Resample the fields to so many points per axis."""
+    distances: bool = False
+    """Give the distances of nodes to the parts of the boundary as inputs too, for fields on meshes."""
     model: str = "FNO"
     """Operator by its name in `opflow list`; `neuralop:UNO` is UNO of the neuraloperator package."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -143,6 +145,8 @@ class RunConfig:
         grid = {"resolution": self.resolution, "window": self.window, "horizon": self.horizon}
         names = (list(self.inputs) or None, list(self.targets) or None)
         if not ugrid.is_mesh(formats.read(Path(path))):
+            if self.distances:
+                raise ValueError(f"{path} has fields on a grid, without a boundary: leave out distances")
             return FieldDataset(path, *names, **(grid | options))
         for name, without in {"resolution": None, "window": 1, "horizon": 1}.items():
             if (grid | options)[name] != without:
@@ -150,7 +154,8 @@ class RunConfig:
                     f"{path} has fields on meshes, without times or a grid: leave out "
                     f"{name}={(grid | options)[name]}"
                 )
-        return MeshDataset(path, *names, **{k: v for k, v in options.items() if k not in grid})
+        options = {k: v for k, v in options.items() if k not in grid}
+        return MeshDataset(path, *names, distances=self.distances, **options)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -221,9 +226,17 @@ RUNS: dict[str, tuple[str, RunConfig]] = {
     "mino-darcy": (
         "MINO from permeability and source of Darcy flow on polygons to its pressure",
         RunConfig(
+            distances=True,
             model="MINO",
-            options={"hidden_channels": 64, "radius": 0.1, "latent": [14, 14], "n_layers": 3},
-            train=TrainConfig(epochs=60, batch_size=8, learning_rate=2e-3, schedule="onecycle", loss="l2"),
+            options={"hidden_channels": 48, "radius": 0.08, "latent": [11, 11], "n_layers": 4},
+            train=TrainConfig(
+                epochs=60,
+                batch_size=8,
+                learning_rate=2e-3,
+                schedule="onecycle",
+                loss="l2",
+                query_points=256,
+            ),
         ),
     ),
     "quickstart": (

@@ -46,6 +46,9 @@ class TrainConfig:
     transpose: bool = False
     """Exchange the two space axes of every other training sample, chosen at random: data for nothing where
     the law treats both axes alike and the fields are scalars on a square grid."""
+    query_points: int = 0
+    """At scattered points: evaluate each training sample at so many of its points only, drawn anew at every
+    step, and take the loss there; 0 for all. The input is always seen at all points."""
     pushforward: bool = False
     """With several target frames: take the loss, and gradients, of the last one only (Brandstetter 2022)."""
     rollout_steps: int = 0

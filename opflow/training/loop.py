@@ -149,7 +149,13 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     if run and main:
         run.create(model, config, device, processes)
     objective: nn.Module = Objective(
-        model.to(device), criterion, channels, config.noise, config.pushforward, config.transpose
+        model.to(device),
+        criterion,
+        channels,
+        config.noise,
+        config.pushforward,
+        config.transpose,
+        config.query_points,
     )
     if config.compile:
         objective.compile()

@@ -1,11 +1,13 @@
 """From a batch to a loss: one step, unrolled over several frames, pushforward, noise, augmentation."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from opflow.autoregression import slide
+from opflow.operators.points import PointOperator
 
 Loss = Callable[..., Tensor]
 
@@ -33,9 +35,11 @@ class Objective(nn.Module):
         pushforward: take the loss of the last frame only, with gradients through the last step only
             (Brandstetter, Worrall and Welling 2022, section 3.1).
         transpose: in training, exchange the two space axes of every other sample, chosen at random.
+        query_points: in training at points, evaluate and compare at so many of them only; 0 for all.
 
     Raises:
-        ValueError: `transpose` meets fields that are not scalars on a square grid.
+        ValueError: `transpose` meets fields that are not scalars on a square grid, or `query_points` fields
+            on a grid or several frames.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Objective(nn.Module):
         noise: float = 0.0,
         pushforward: bool = False,
         transpose: bool = False,
+        query_points: int = 0,
     ):
         super().__init__()
         self.model = model
@@ -54,6 +59,7 @@ class Objective(nn.Module):
         self.noise = noise
         self.pushforward = pushforward
         self.transpose = transpose
+        self.query_points = query_points
 
     def forward(
         self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
@@ -74,6 +80,14 @@ class Objective(nn.Module):
                 spread = x.mT[weights > 0].std(0)[:, None]
             x = x + self.noise * spread * torch.randn_like(x)
         horizon = y.shape[1] // self.channels
+        if self.training and self.query_points:
+            if coords is None or weights is None or horizon > 1:
+                raise ValueError(
+                    "query_points is for single steps at scattered points, got "
+                    + ("fields on a grid" if coords is None else f"a target of {horizon} frames")
+                    + ": set it to 0"
+                )
+            return self._loss_at_some(x, y, coords, weights)
         frames = []
         for step in range(horizon):
             with torch.set_grad_enabled(
@@ -87,3 +101,10 @@ class Objective(nn.Module):
             return self.loss(frames[-1], y[:, -self.channels :], *measure)
         prediction = frames[0] if horizon == 1 else torch.cat(frames, 1)
         return self.loss(prediction, y, *measure) if self.training else prediction
+
+    def _loss_at_some(self, x: Tensor, y: Tensor, coords: Tensor, weights: Tensor) -> Tensor:
+        real = (weights > 0).float()  # filling is not drawn
+        index = real.multinomial(min(self.query_points, int(real.sum(1).min())))
+        model = cast(PointOperator, self.model)
+        prediction = model(x.mT, model.geometry(coords, weights).at(index)).mT.to(y.dtype)
+        return self.loss(prediction, y.take_along_dim(index[:, None], 2), weights.gather(1, index))
