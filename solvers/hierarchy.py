@@ -1,0 +1,218 @@
+"""A ladder of grids for one stencil: conductances, interpolation and smoothing of each level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvers.lines import Lines, Matrix
+from solvers.transfer import Transfer
+
+if TYPE_CHECKING:
+    from pde_data.equations.stencil import Stencil
+    from solvers.weights import CycleWeights
+
+_STRONG = 0.3  # axes with weaker conductances, over the strongest ones, are not coarsened yet
+_COARSEST = 256  # cells that are solved directly
+
+
+@dataclass(eq=False)
+class Cells:
+    """Conductances on one grid, as arrays over its cells and faces.
+
+    Attributes:
+        inner: between cells, per axis, one more than cells along it; on a periodic axis the ends are the seam.
+        walls: to Dirichlet faces, per axis, of each cell.
+        fluid: share of each cell that is fluid.
+    """
+
+    inner: list[np.ndarray]
+    walls: list[np.ndarray]
+    fluid: np.ndarray
+    periodic: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, stencil: Stencil, dtype: Any) -> Cells:
+        """Those of the finest grid, scaled so that the greatest conductance is 1."""
+        scale = max(float(w.max(initial=0.0)) for w in stencil.weights) or 1.0
+        inner, walls = [], []
+        for axis, w in enumerate(stencil.weights):
+            w = np.moveaxis(w, axis, 0) / scale
+            mask = np.moveaxis(stencil.mask, axis, 0)
+            between = np.zeros(w.shape, dtype)
+            between[1:-1] = np.where(mask[1:] & mask[:-1], w[1:-1], 0)
+            if stencil.periodic[axis]:
+                between[0] = between[-1] = np.where(mask[0] & mask[-1], w[0], 0)
+            wall = np.where(mask, (w[:-1] - between[:-1]) + (w[1:] - between[1:]), 0).astype(dtype)
+            inner.append(np.moveaxis(between, 0, axis))
+            walls.append(np.moveaxis(wall, 0, axis))
+        cells = cls(inner, walls, stencil.mask.astype(dtype), stencil.periodic)
+        cells.scale = scale
+        return cells
+
+    scale: float = 1.0
+    """What the conductances were divided by."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Cells along each axis."""
+        return self.fluid.shape
+
+    def diagonal(self) -> np.ndarray:
+        """Sum of all conductances of each cell."""
+        total = np.zeros(self.sizes, self.fluid.dtype)
+        for axis, (inner, wall) in enumerate(zip(self.inner, self.walls)):
+            ends = np.moveaxis(inner, axis, 0)
+            total += wall
+            np.moveaxis(total, axis, 0)[...] += ends[:-1] + ends[1:]
+        return total
+
+    def factors(self) -> tuple[int, ...]:
+        """2 along the axes to be coarsened: those that are longer than one cell and not weakly coupled."""
+        strength = [
+            float(inner.max(initial=0.0)) if n > 1 else 0.0 for inner, n in zip(self.inner, self.sizes)
+        ]
+        strongest = max(strength)
+        return tuple(2 if s > 0 and s >= _STRONG * strongest else 1 for s in strength)
+
+    def flat(self, lines: Lines) -> tuple[list[np.ndarray], np.ndarray]:
+        """Conductances to upper neighbours, and the diagonal, as flat arrays with a rim."""
+        weights = []
+        for axis, inner in enumerate(self.inner):
+            flat = lines.zeros(inner.dtype)
+            grid = np.moveaxis(lines.grid(flat), axis, 0)
+            inside = (slice(None), *(slice(1, -1),) * (len(lines.sizes) - 1))
+            grid[inside][:-1] = np.moveaxis(inner, axis, 0)
+            weights.append(flat)
+        return weights, lines.rimmed(self.diagonal(), self.fluid.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """What two coarse cells on both sides of each face have to do with each other; arrays over the faces.
+
+    Attributes:
+        across: sum of the fine conductances through the face.
+        inside: sums of the fine conductances inside of the two cells, along the same axis: below, above.
+        fluid: shares of fluid of the two cells.
+        wall: shares of the walls' conductance in the sum of all, of the two cells.
+    """
+
+    across: np.ndarray
+    inside: tuple[np.ndarray, np.ndarray]
+    fluid: tuple[np.ndarray, np.ndarray]
+    wall: tuple[np.ndarray, np.ndarray]
+
+
+def coarsened(cells: Cells, factors: tuple[int, ...], weights: CycleWeights) -> tuple[Cells, list]:
+    """Cells of twice the width, and the interpolation from them: lower and upper weight of each cell, per axis.
+
+    Without learned weights a coarse conductance is half of the sum of the fine ones through the face, for the
+    distance is twice as long, and interpolation is linear in proportion to how far the face is open.
+    """
+    ndim = len(factors)
+    share = _blocks(cells.fluid, factors) / np.prod(factors)
+    walls = [
+        _blocks(wall, factors) * (0.5 if factors[axis] == 2 else 1.0) for axis, wall in enumerate(cells.walls)
+    ]
+    across, inside = [], []
+    for axis, inner in enumerate(cells.inner):
+        # Faces between coarse cells are every other one; those between them are inside.
+        others = tuple(1 if k == axis else factor for k, factor in enumerate(factors))
+        faces = np.moveaxis(inner, axis, 0)
+        if factors[axis] == 2:
+            outer, within = faces[::2], faces[1:-1:2]
+            if len(faces) % 2 == 0:  # an odd number of cells: the last coarse one has one child
+                outer = np.concatenate([outer, faces[-1:]])
+                within = np.concatenate([within, np.zeros_like(faces[:1])])
+        else:
+            outer, within = faces, np.zeros_like(faces[1:])
+        across.append(_blocks(np.moveaxis(outer, 0, axis), others))
+        inside.append(_blocks(np.moveaxis(within, 0, axis), others))
+    halves = [0.5 * a if factors[axis] == 2 else a for axis, a in enumerate(across)]
+    coarse = Cells(halves, walls, share.astype(cells.fluid.dtype), cells.periodic, cells.scale)
+    total = coarse.diagonal()
+    wall_share = np.divide(sum(walls), total, out=np.zeros_like(total), where=total > 0)
+    interpolation = []
+    for axis in range(ndim):
+        joint = Joint(across[axis], _sides(inside[axis], axis), _sides(share, axis), _sides(wall_share, axis))
+        factor, lower, upper = weights.at_faces(joint, axis)
+        coarse.inner[axis] = (coarse.inner[axis] * factor).astype(cells.fluid.dtype)
+        # `upper` is what the cell below a face takes from above it; at the ends there is nobody.
+        own_lower = np.moveaxis(np.moveaxis(lower, axis, 0)[:-1].copy(), 0, axis)
+        own_upper = np.moveaxis(np.moveaxis(upper, axis, 0)[1:].copy(), 0, axis)
+        np.moveaxis(own_lower, axis, 0)[0] = 0
+        np.moveaxis(own_upper, axis, 0)[-1] = 0
+        interpolation.append((own_lower, own_upper))
+    return coarse, interpolation
+
+
+def _blocks(values: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:
+    """Sums over blocks of cells; the last ones may be cut short."""
+    for axis, factor in enumerate(factors):
+        if factor == 2:
+            along = np.moveaxis(values, axis, 0)
+            if len(along) % 2:
+                along = np.concatenate([along, np.zeros_like(along[:1])])
+            values = np.moveaxis(along[::2] + along[1::2], 0, axis)
+    return values
+
+
+def _sides(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the cells below and above each face, zero where there is none."""
+    pad = [(0, 0)] * values.ndim
+    pad[axis] = (1, 1)
+    padded = np.moveaxis(np.pad(values, pad), axis, 0)
+    return np.moveaxis(padded[:-1], 0, axis), np.moveaxis(padded[1:], 0, axis)
+
+
+class Level:
+    """One grid of the ladder: its matrix, the inverse of its diagonal, its fields, the way down from it."""
+
+    def __init__(self, cells: Cells, mask: np.ndarray):
+        self.lines = Lines.of(mask)
+        weights, diagonal = cells.flat(self.lines)
+        self.matrix = Matrix.of(self.lines, weights, diagonal)
+        self.inverse = np.divide(1, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
+        self.periodic = cells.periodic
+        self.dtype = cells.fluid.dtype
+        self.u, self.v, self.right, self.rest = (self.lines.zeros(self.dtype) for _ in range(4))
+        self.down: Transfer | None = None
+
+
+def ladder(stencil: Stencil, weights: CycleWeights, dtype: Any) -> tuple[list[Level], np.ndarray, float]:
+    """Build all levels; the pseudo-inverse of the coarsest matrix; what conductances were divided by."""
+    cells = Cells.of(stencil, dtype)
+    mask = stencil.mask
+    levels = [Level(cells, mask)]
+    while levels[-1].lines.unknowns > _COARSEST:
+        factors = cells.factors()
+        if max(factors) == 1:
+            break
+        coarse, interpolation = coarsened(cells, factors, weights)
+        mask = coarse.fluid > 0
+        level = Level(coarse, mask)
+        pairs = tuple(
+            (level.lines.rimmed(low, dtype), level.lines.rimmed(up, dtype)) for low, up in interpolation
+        )
+        levels[-1].down = Transfer(level.lines, levels[-1].lines, factors, pairs)
+        levels.append(level)
+        cells = coarse
+    return levels, _inverse(cells, mask), cells.scale
+
+
+def _inverse(cells: Cells, mask: np.ndarray) -> np.ndarray:
+    number = np.full(mask.shape, -1)
+    number[mask] = np.arange(np.count_nonzero(mask))
+    matrix = np.diag(cells.diagonal()[mask].astype(np.float64))
+    for axis, inner in enumerate(cells.inner):
+        ends = np.moveaxis(inner, axis, 0)
+        at = np.moveaxis(number, axis, 0)
+        for low, high, w in ((at[:-1], at[1:], ends[1:-1]), (at[-1:], at[:1], ends[:1])):
+            there = (low >= 0) & (high >= 0) & (w > 0)
+            i, j, w = low[there], high[there], w[there]
+            np.add.at(matrix, (i, j), -w)
+            np.add.at(matrix, (j, i), -w)
+    return np.linalg.pinv(matrix, rcond=1e-6 if cells.fluid.dtype == np.float32 else 1e-12, hermitian=True)

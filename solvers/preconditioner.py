@@ -1,0 +1,58 @@
+"""What every preconditioner is: an operator for SciPy with one precision, real or complex vectors, any shape."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, Self
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+
+class Preconditioner(LinearOperator):
+    """An approximation of the inverse of a matrix, as SciPy's solvers take it for `M`.
+
+    A subclass writes `apply` for a real vector, calls `_begin` once it knows the size, and says whether it is
+    linear and symmetric positive definite. Before that it has no shape, and SciPy refuses it.
+    """
+
+    is_linear: bool
+    """Whether applying it is a linear map, so that plain conjugate gradients may use it."""
+    is_spd: bool
+    """Whether that map is symmetric positive definite."""
+    setup_seconds: float = 0.0
+    """Wall time of the last `setup`."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Skip SciPy's check that the shape is known."""
+        return object.__new__(cls)
+
+    def __init__(self) -> None:
+        # SciPy probes an operator without a dtype with a vector of int8 zeros.
+        self.dtype = np.dtype(np.float64)
+        self.shape: Any = None
+
+    def _begin(self, size: int) -> None:
+        self.shape = (size, size)
+
+    @abc.abstractmethod
+    def apply(self, r: np.ndarray) -> np.ndarray:
+        """Apply to a real vector `(size,)` of float32 or float64, and return one of the same type."""
+
+    def _matvec(self, x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x).reshape(-1)
+        if np.iscomplexobj(x):
+            return self._matvec(x.real) + 1j * self._matvec(x.imag)
+        kept = x.dtype in (np.float32, np.float64)
+        return self.apply(np.ascontiguousarray(x if kept else x.astype(np.float64)))
+
+    def _matmat(self, X: np.ndarray) -> np.ndarray:
+        return np.stack([self._matvec(column) for column in np.asarray(X).T], axis=1)
+
+    def _adjoint(self) -> LinearOperator:
+        if not self.is_spd:
+            raise NotImplementedError(f"{type(self).__name__} is not symmetric and has no adjoint")
+        return self
+
+    def _transpose(self) -> LinearOperator:
+        return self._adjoint()
