@@ -137,7 +137,7 @@ class GridPoisson(LinearOperator):
 
     @cached_property
     def nullspace(self) -> scipy.sparse.csc_matrix:
-        """Orthonormal columns `(size, k)`: constants on the parts of the fluid that no Dirichlet face touches."""
+        """Orthonormal columns `(size, k)`: constants on the parts of the fluid without a Dirichlet face."""
         return self.stencil.nullspace
 
     def project(self, b: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where the cells of a masked grid lie in memory: in a grid with a rim of one cell, in runs along the last axis."""
+"""Where the cells of a masked grid lie in memory: with a rim of one cell, in runs along the last axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A multigrid cycle on masked grids as a preconditioner: matrix-free, symmetric positive definite by construction."""
+"""A multigrid cycle on masked grids: matrix-free, symmetric positive definite by construction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every preconditioner is: an operator for SciPy with one precision, real or complex vectors, any shape."""
+"""What every preconditioner is: an operator for SciPy that takes vectors of any type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be learned about a cycle: factors of the smoother, and of what happens at faces of coarse cells."""
+"""What can be learned about a cycle: its smoother, and what happens at faces of coarse cells."""
 
 from __future__ import annotations
 

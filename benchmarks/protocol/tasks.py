@@ -184,7 +184,7 @@ _ROWS = (
     Task(
         name="darcy",
         equation="darcy",
-        about="pressure from a permeability of two phases; trained on 64 x 64, tested on finer grids too",
+        about="pressure from a permeability of two phases",
         train=_STEADY,
         default=False,
         small=_SHORT(
