@@ -1,4 +1,4 @@
-"""What a preconditioner is, found out by trying: linear, symmetric, positive, how good, and for which solvers."""
+"""What a preconditioner is, found out by trying: linear, symmetric, positive, how good, what for."""
 
 from __future__ import annotations
 

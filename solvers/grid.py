@@ -182,7 +182,8 @@ class GridPoisson(LinearOperator):
         return y
 
     def _matmat(self, X: np.ndarray) -> np.ndarray:
-        return np.stack([self._matvec(column) for column in np.asarray(X).T], axis=1)
+        columns = [self._matvec(column) for column in np.asarray(X).T]
+        return np.stack(columns, axis=1) if columns else np.empty(X.shape, self.dtype)
 
     def _adjoint(self) -> Self:
         return self

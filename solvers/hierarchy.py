@@ -23,7 +23,7 @@ class Cells:
     """Conductances on one grid, as arrays over its cells and faces.
 
     Attributes:
-        inner: between cells, per axis, one more than cells along it; on a periodic axis the ends are the seam.
+        inner: between cells, per axis, one more than cells along it; the ends of a periodic axis are its seam.
         walls: to Dirichlet faces, per axis, of each cell.
         fluid: share of each cell that is fluid.
     """
@@ -95,19 +95,26 @@ class Joint:
 
     Attributes:
         across: sum of the fine conductances through the face.
+        series: sum over the columns of fine cells of what conducts from the middle of one cell to that of the
+            other, half of each inside in series with the face, over that without the insides.
         inside: sums of the fine conductances inside of the two cells, along the same axis: below, above.
         fluid: shares of fluid of the two cells.
         wall: shares of the walls' conductance in the sum of all, of the two cells.
+        part: shares of the conductance through the face in the sum of all, of the two cells.
     """
 
     across: np.ndarray
+    series: np.ndarray
     inside: tuple[np.ndarray, np.ndarray]
     fluid: tuple[np.ndarray, np.ndarray]
     wall: tuple[np.ndarray, np.ndarray]
+    part: tuple[np.ndarray, np.ndarray]
 
 
-def coarsened(cells: Cells, factors: tuple[int, ...], weights: CycleWeights) -> tuple[Cells, list]:
-    """Cells of twice the width, and the interpolation from them: lower and upper weight of each cell, per axis.
+def coarsened(
+    cells: Cells, factors: tuple[int, ...], weights: CycleWeights, level: int
+) -> tuple[Cells, list]:
+    """Cells of twice the width, and the shares that their children take from the lower and upper neighbours.
 
     Without learned weights a coarse conductance is half of the sum of the fine ones through the face, for the
     distance is twice as long, and interpolation is linear in proportion to how far the face is open.
@@ -117,7 +124,7 @@ def coarsened(cells: Cells, factors: tuple[int, ...], weights: CycleWeights) -> 
     walls = [
         _blocks(wall, factors) * (0.5 if factors[axis] == 2 else 1.0) for axis, wall in enumerate(cells.walls)
     ]
-    across, inside = [], []
+    across, inside, series = [], [], []
     for axis, inner in enumerate(cells.inner):
         # Faces between coarse cells are every other one; those between them are inside.
         others = tuple(1 if k == axis else factor for k, factor in enumerate(factors))
@@ -129,6 +136,8 @@ def coarsened(cells: Cells, factors: tuple[int, ...], weights: CycleWeights) -> 
                 within = np.concatenate([within, np.zeros_like(faces[:1])])
         else:
             outer, within = faces, np.zeros_like(faces[1:])
+        column = _series(outer, within) if factors[axis] == 2 else outer
+        series.append(_blocks(np.moveaxis(column, 0, axis), others))
         across.append(_blocks(np.moveaxis(outer, 0, axis), others))
         inside.append(_blocks(np.moveaxis(within, 0, axis), others))
     halves = [0.5 * a if factors[axis] == 2 else a for axis, a in enumerate(across)]
@@ -137,9 +146,20 @@ def coarsened(cells: Cells, factors: tuple[int, ...], weights: CycleWeights) -> 
     wall_share = np.divide(sum(walls), total, out=np.zeros_like(total), where=total > 0)
     interpolation = []
     for axis in range(ndim):
-        joint = Joint(across[axis], _sides(inside[axis], axis), _sides(share, axis), _sides(wall_share, axis))
-        factor, lower, upper = weights.at_faces(joint, axis)
-        coarse.inner[axis] = (coarse.inner[axis] * factor).astype(cells.fluid.dtype)
+        base = halves[axis]
+        two = [np.divide(base, t, out=np.zeros_like(base), where=t > 0) for t in _sides(total, axis)]
+        joint = Joint(
+            across[axis],
+            np.divide(series[axis], base, out=np.zeros_like(base), where=base > 0),
+            _sides(inside[axis], axis),
+            _sides(share, axis),
+            _sides(wall_share, axis),
+            (two[0], two[1]),
+        )
+        factor, lower, upper = weights.at_faces(joint, level)
+        # The ends are walls, or the seam of a periodic axis, of which each end sees one side only.
+        np.moveaxis(factor, axis, 0)[[0, -1]] = 1
+        coarse.inner[axis] = (base * factor).astype(cells.fluid.dtype)
         # `upper` is what the cell below a face takes from above it; at the ends there is nobody.
         own_lower = np.moveaxis(np.moveaxis(lower, axis, 0)[:-1].copy(), 0, axis)
         own_upper = np.moveaxis(np.moveaxis(upper, axis, 0)[1:].copy(), 0, axis)
@@ -147,6 +167,16 @@ def coarsened(cells: Cells, factors: tuple[int, ...], weights: CycleWeights) -> 
         np.moveaxis(own_upper, axis, 0)[-1] = 0
         interpolation.append((own_lower, own_upper))
     return coarse, interpolation
+
+
+def _series(outer: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """Conductance from middle to middle, column by column; the first axis goes along the columns."""
+    closed = np.zeros_like(within[:1])
+    below, above = np.concatenate([closed, within]), np.concatenate([within, closed])
+    product = outer * below * above
+    # 1 / (1 / outer + 1 / (2 below) + 1 / (2 above)), and 0 where one of them is closed.
+    rest = below * above + 0.5 * outer * (below + above)
+    return np.divide(product, rest, out=np.zeros_like(product), where=rest > 0)
 
 
 def _blocks(values: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:
@@ -171,13 +201,14 @@ def _sides(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
 class Level:
     """One grid of the ladder: its matrix, the inverse of its diagonal, its fields, the way down from it."""
 
-    def __init__(self, cells: Cells, mask: np.ndarray):
+    def __init__(self, cells: Cells, mask: np.ndarray, steps: tuple[float, ...]):
         self.lines = Lines.of(mask)
         weights, diagonal = cells.flat(self.lines)
         self.matrix = Matrix.of(self.lines, weights, diagonal)
         self.inverse = np.divide(1, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
         self.periodic = cells.periodic
         self.dtype = cells.fluid.dtype
+        self.steps = [self.dtype.type(step) for step in steps]
         self.u, self.v, self.right, self.rest = (self.lines.zeros(self.dtype) for _ in range(4))
         self.down: Transfer | None = None
 
@@ -186,14 +217,14 @@ def ladder(stencil: Stencil, weights: CycleWeights, dtype: Any) -> tuple[list[Le
     """Build all levels; the pseudo-inverse of the coarsest matrix; what conductances were divided by."""
     cells = Cells.of(stencil, dtype)
     mask = stencil.mask
-    levels = [Level(cells, mask)]
+    levels = [Level(cells, mask, weights.steps(0))]
     while levels[-1].lines.unknowns > _COARSEST:
         factors = cells.factors()
         if max(factors) == 1:
             break
-        coarse, interpolation = coarsened(cells, factors, weights)
+        coarse, interpolation = coarsened(cells, factors, weights, len(levels))
         mask = coarse.fluid > 0
-        level = Level(coarse, mask)
+        level = Level(coarse, mask, weights.steps(len(levels)))
         pairs = tuple(
             (level.lines.rimmed(low, dtype), level.lines.rimmed(up, dtype)) for low, up in interpolation
         )

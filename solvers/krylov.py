@@ -14,7 +14,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from solvers.grid import GridPoisson
 
 _GROWTH = 1e3  # of the residual over that at the start: divergence
-_STALL = 60  # iterations without a better residual: stagnation
+_STALL = 60  # iterations with M but without a better residual: stagnation
 _COMPATIBLE = 1e-8  # share of b that may lie in the nullspace
 
 
@@ -241,8 +241,8 @@ def _solve(A, b, x0, M, classical, *, rtol, atol, maxiter, callback, m, every, n
     target = max(rtol * size, atol)
     if null is not None and np.linalg.norm(null.T @ b) > max(_COMPATIBLE * size, target):
         raise ValueError(
-            f"b is not in the range of A: {np.linalg.norm(null.T @ b) / size:.1e} of it lies in the nullspace, so "
-            "there is no solution; project it first, `op.project(b)`"
+            f"b is not in the range of A: {np.linalg.norm(null.T @ b) / size:.1e} of it lies in the nullspace, "
+            "so there is no solution; project it first, `op.project(b)`"
         )
     b = project(b)
     x = np.zeros_like(b) if x0 is None else project(x0.astype(np.float64))
@@ -308,9 +308,12 @@ def _solve(A, b, x0, M, classical, *, rtol, atol, maxiter, callback, m, every, n
                 best, best_step, stalled = (norm, x), steps, 0
             else:
                 stalled += 1
-            if not norm <= _GROWTH * history[0]:
+            if not np.isfinite(norm):
+                raise _Failed("the residual is not finite")
+            # Without another preconditioner at hand the method itself knows best.
+            if classical is not None and norm > _GROWTH * history[0]:
                 raise _Failed(f"the residual grew to {norm:.1e}")
-            if stalled >= _STALL:
+            if classical is not None and stalled >= _STALL:
                 raise _Failed(f"no progress in {_STALL} steps")
         except _Failed as failure:
             if classical is None:

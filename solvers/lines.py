@@ -60,7 +60,7 @@ class Lines:
         return int(self.runs[:, 2].sum())
 
     def zeros(self, dtype: Any) -> np.ndarray:
-        """A flat array of zeros, with a margin: children of the last cells look two cells beyond odd sizes."""
+        """A flat array of zeros, with a margin: transfers look two cells beyond odd sizes."""
         return np.zeros(self.cells + self.strides[0] + 2, dtype)
 
     def rimmed(self, values: np.ndarray, dtype: Any) -> np.ndarray:
@@ -108,7 +108,7 @@ def fill_rim(flat: np.ndarray, lines: Lines, periodic: Sequence[bool]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """The matrix of a stencil as the kernels take it: diagonal, then conductances and strides, last axis first.
+    """The matrix of a stencil as the kernels take it: conductances and strides with the last axis first.
 
     Where there are fewer than three axes the last arrays stand in, unread.
     """

@@ -47,7 +47,8 @@ class Preconditioner(LinearOperator):
         return self.apply(np.ascontiguousarray(x if kept else x.astype(np.float64)))
 
     def _matmat(self, X: np.ndarray) -> np.ndarray:
-        return np.stack([self._matvec(column) for column in np.asarray(X).T], axis=1)
+        columns = [self._matvec(column) for column in np.asarray(X).T]
+        return np.stack(columns, axis=1) if columns else np.empty(X.shape, self.dtype)
 
     def _adjoint(self) -> LinearOperator:
         if not self.is_spd:

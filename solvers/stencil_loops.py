@@ -45,7 +45,7 @@ def _start(first, last, runs, right, inverse, factor, u):
             o[i] = factor * m0[i] * b0[i]
 
 
-# What comes from the neighbours, x, y, z being conductances along the last axis, the one before, and the first.
+# From the neighbours, with x, y, z the conductances along the last axis, the one before it, and the first.
 # Slices stand in place of `u[p + s]`: their indices are never negative, so the loops become vector code.
 
 

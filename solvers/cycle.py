@@ -1,0 +1,279 @@
+"""The multigrid cycle in torch, to be differentiated: dense arrays, several domains at a time.
+
+The same cycle as that of `MultigridPreconditioner`, for training and for GPUs; tests hold the two together.
+Sizes are powers of two times an odd number, and no axis is periodic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, relu
+
+from solvers.hierarchy import _COARSEST, Cells
+from solvers.weights import FEATURES, CycleWeights, FaceNetwork, interior
+
+
+@dataclass(eq=False)
+class Grid:
+    """One level, arrays `(batch, *sizes)`; conductances have one more entry along their axis."""
+
+    inner: list[Tensor]
+    walls: list[Tensor]
+    fluid: Tensor
+    steps: Sequence[Tensor]
+    shares: list[tuple[Tensor, Tensor]]
+    """Weights of the lower and upper neighbour of the cells of the next level."""
+    inverse: Tensor
+    """Of the diagonal; on the coarsest level of the matrix, `(batch, cell, cell)`."""
+    diagonal: Tensor
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.fluid.ndim - 1
+
+
+def pack(stencils: Sequence) -> Tensor:
+    """Domains as channels `(domain, 2 d + 1, *sizes)`: conductances to upper neighbours, of walls, fluid."""
+    rows = []
+    for stencil in stencils:
+        cells = Cells.of(stencil, np.float64)
+        upper = [np.moveaxis(np.moveaxis(w, axis, 0)[1:], 0, axis) for axis, w in enumerate(cells.inner)]
+        rows.append(np.stack([*upper, *cells.walls, cells.fluid]))
+    return torch.from_numpy(np.stack(rows))
+
+
+class LearnedCycle(nn.Module):
+    """Conjugate gradients with a learned cycle, unrolled: from domains and right-hand sides to the residual.
+
+    Args:
+        hidden: width of the two hidden layers of the network at faces.
+        n_steps: smoothing steps.
+        iterations: steps of conjugate gradients.
+
+    Shapes:
+        channels of `pack` and a right-hand side `(batch, 2 d + 2, *sizes)` to A x `(batch, 1, *sizes)` of the
+        last x, whose distance from the right-hand side is the residual.
+    """
+
+    def __init__(self, hidden: int = 16, n_steps: int = 2, iterations: int = 8):
+        super().__init__()
+        self.n_steps, self.iterations = n_steps, iterations
+        self.lowest = nn.Parameter(torch.full((3,), float(np.log(0.5 / 1.5))))  # 2 sigmoid is 0.5
+        self.net = nn.ModuleList(
+            [nn.Linear(FEATURES, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 2)]
+        )
+        last = self.net[-1]
+        nn.init.zeros_(last.weight)  # pyright: ignore[reportArgumentType]
+        nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run conjugate gradients."""
+        grids = self.grids(x[:, :-1])
+        b = x[:, -1]
+        r, total = b, torch.zeros_like(b)
+        z = p = cycle(grids, r)
+        rz = _dot(r, z)
+        for k in range(self.iterations):
+            Ap = apply(grids[0], p)
+            step = rz / _dot(p, Ap)
+            total, last = total + step * p, r
+            r = r - step * Ap
+            if k + 1 < self.iterations:
+                z = cycle(grids, r)
+                # The form of flexible conjugate gradients, which rounding hurts less.
+                turn = _dot(r - last, z) / rz
+                rz = _dot(r, z)
+                p = z + turn * p
+        return apply(grids[0], total)[:, None]
+
+    def weights(self) -> CycleWeights:
+        """What was learned, for `MultigridPreconditioner`."""
+        layers = [(m.weight.detach(), m.bias.detach()) for m in self.net]  # pyright: ignore
+        lowest = (2 * torch.sigmoid(self.lowest)).tolist()
+        arrays = tuple((w.double().numpy(), b.double().numpy()) for w, b in layers)
+        return CycleWeights(tuple(lowest), self.n_steps, FaceNetwork(arrays))
+
+    def grids(self, domains: Tensor) -> list[Grid]:
+        """All levels of domains in the form of `pack`."""
+        ndim = domains.ndim - 2
+        upper, walls, fluid = domains[:, :ndim], domains[:, ndim : 2 * ndim], domains[:, -1]
+        inner = [pad(upper[:, axis], _around(ndim, axis, 1, 0)) for axis in range(ndim)]
+        parts, found = [walls[:, axis] for axis in range(ndim)], []
+        while True:
+            level, diagonal = len(found), _diagonal(inner, parts)
+            inverse = torch.where(diagonal > 0, 1 / diagonal.clamp_min(1e-30), 0.0)
+            found.append(Grid(inner, parts, fluid, self._steps(level), [], inverse, diagonal))
+            odd = any(n % 2 for n in fluid.shape[1:])
+            if fluid[0].numel() <= _COARSEST or odd:
+                break
+            inner, parts, fluid, found[-1].shares = self._coarsened(found[-1], level + 1)
+        found[-1].inverse = _inverse(found[-1])
+        return found
+
+    def _steps(self, level: int) -> list[Tensor]:
+        low = 2 * torch.sigmoid(self.lowest[min(level, 2)])
+        n = self.n_steps
+        angles = [np.pi * (2 * k + 1) / (2 * n) for k in range(n)]
+        return [1 / (1 + low / 2 - (1 - low / 2) * float(np.cos(angle))) for angle in angles]
+
+    def _coarsened(self, grid: Grid, level: int) -> tuple[list, list, Tensor, list]:
+        ndim = grid.ndim
+        axes = range(ndim)
+        fluid = _sums(grid.fluid, axes) / 2**ndim
+        walls = [0.5 * _sums(w, axes) for w in grid.walls]
+        across, inside, series = [], [], []
+        for axis, inner in enumerate(grid.inner):
+            others = [k for k in axes if k != axis]
+            faces = inner.movedim(axis + 1, 0)
+            outer, within = faces[::2], faces[1::2]
+            series.append(_sums(_series(outer, within).movedim(0, axis + 1), others))
+            across.append(_sums(outer.movedim(0, axis + 1), others))
+            inside.append(_sums(within.movedim(0, axis + 1), others))
+        halves = [0.5 * a for a in across]
+        total = _diagonal(halves, walls)
+        wall = torch.where(total > 0, sum(walls) / total.clamp_min(1e-30), 0.0)
+        inner, shares = [], []
+        amid = self._at_face(torch.as_tensor(interior(level, ndim)).to(fluid))
+        for axis in axes:
+            (i, j), (f, g), (w, v) = (_sides(u, axis) for u in (inside[axis], fluid, wall))
+            base = halves[axis]
+            p, q = (torch.where(t > 0, base / t.clamp_min(1e-30), 0.0) for t in _sides(total, axis))
+            greatest = torch.maximum(across[axis], torch.maximum(i, j))
+            safe = torch.where(greatest > 0, greatest, 1.0)
+            opened = across[axis] / safe
+            depth = [torch.full_like(opened, float(level == k)) for k in (1, 2)]
+            columns = torch.where(base > 0, series[axis] / base.clamp_min(1e-30), 0.0)
+            shared, near, far = [opened, columns], [i / safe, f, w, p], [j / safe, g, v, q]
+            a = self._at_face(torch.stack([*shared, *near, *far, *depth], -1)) - amid
+            b = self._at_face(torch.stack([*shared, *far, *near, *depth], -1)) - amid
+            factor = torch.exp((0.5 * (a[..., 0] + b[..., 0])).clamp(-4, 4))
+            upper = (0.5 * opened * torch.sigmoid(a[..., 1])).movedim(axis + 1, 0)
+            lower = (0.5 * opened * torch.sigmoid(b[..., 1])).movedim(axis + 1, 0)
+            inner.append(base * factor)
+            end = torch.zeros_like(lower[:1])
+            pair = (torch.cat([end, lower[1:-1]]), torch.cat([upper[1:-1], end]))
+            shares.append(tuple(share.movedim(0, axis + 1) for share in pair))
+        return inner, walls, fluid, shares
+
+    def _at_face(self, x: Tensor) -> Tensor:
+        first, second, last = self.net
+        return last(relu(second(relu(first(x)))))
+
+
+def cycle(grids: list[Grid], b: Tensor, level: int = 0) -> Tensor:
+    """Apply the cycle from a level on to right-hand sides `(batch, *sizes)`."""
+    grid = grids[level]
+    if level == len(grids) - 1:
+        return torch.einsum("bij,bj->bi", grid.inverse, b.flatten(1)).view_as(b)
+    first, *others = grid.steps
+    u = first * grid.inverse * b
+    for step in others:
+        u = u + step * grid.inverse * (b - apply(grid, u))
+    there = grid.diagonal > 0
+    rest = torch.where(there, b - apply(grid, u), 0.0)
+    u = u + torch.where(there, prolong(grid, cycle(grids, restrict(grid, rest), level + 1)), 0.0)
+    for step in reversed(grid.steps):
+        u = u + step * grid.inverse * (b - apply(grid, u))
+    return u
+
+
+def apply(grid: Grid, u: Tensor) -> Tensor:
+    """Apply the matrix of a level."""
+    total = grid.diagonal * u
+    for axis, inner in enumerate(grid.inner):
+        n = u.shape[axis + 1]
+        w = inner.narrow(axis + 1, 1, n - 1)
+        below, above = u.narrow(axis + 1, 0, n - 1), u.narrow(axis + 1, 1, n - 1)
+        total = total - pad(w * below, _around(grid.ndim, axis, 1, 0))
+        total = total - pad(w * above, _around(grid.ndim, axis, 0, 1))
+    return total
+
+
+def prolong(grid: Grid, e: Tensor) -> Tensor:
+    """Interpolate from the next level to this one."""
+    ndim = grid.ndim
+    total = _twice(e, range(ndim))
+    for axis, (lower, upper) in enumerate(grid.shares):
+        n = e.shape[axis + 1]
+        rise = e.narrow(axis + 1, 1, n - 1) - e.narrow(axis + 1, 0, n - 1)
+        down = -lower * pad(rise, _around(ndim, axis, 1, 0))
+        up = upper * pad(rise, _around(ndim, axis, 0, 1))
+        move = torch.stack([down, up], axis + 2).flatten(axis + 1, axis + 2)
+        total = total + _twice(move, [k for k in range(ndim) if k != axis])
+    return total
+
+
+def restrict(grid: Grid, r: Tensor) -> Tensor:
+    """Apply the transpose of `prolong`."""
+    ndim = grid.ndim
+    total = _sums(r, range(ndim))
+    for axis, (lower, upper) in enumerate(grid.shares):
+        rows = _sums(r, [k for k in range(ndim) if k != axis]).unflatten(axis + 1, (-1, 2))
+        n = rows.shape[axis + 1]
+        down, up = lower * rows.select(axis + 2, 0), upper * rows.select(axis + 2, 1)
+        total = total - down - up
+        total = total + pad(up.narrow(axis + 1, 0, n - 1), _around(ndim, axis, 1, 0))
+        total = total + pad(down.narrow(axis + 1, 1, n - 1), _around(ndim, axis, 0, 1))
+    return total
+
+
+def _diagonal(inner: list[Tensor], walls: list[Tensor]) -> Tensor:
+    total = torch.zeros_like(walls[0])
+    for axis, (w, wall) in enumerate(zip(inner, walls)):
+        n = wall.shape[axis + 1]
+        total = total + wall + w.narrow(axis + 1, 0, n) + w.narrow(axis + 1, 1, n)
+    return total
+
+
+def _inverse(grid: Grid) -> Tensor:
+    n = grid.fluid[0].numel()
+    there = (grid.diagonal > 0).flatten(1).to(grid.fluid.dtype)
+    identity = torch.eye(n, dtype=grid.fluid.dtype, device=grid.fluid.device).view(n, *grid.fluid.shape[1:])
+    columns = []
+    for k in range(len(grid.fluid)):
+        inner = [w[k : k + 1] for w in grid.inner]
+        one = Grid(inner, [], grid.fluid[k : k + 1], [], [], grid.inverse, grid.diagonal[k : k + 1])
+        columns.append(apply(one, identity).flatten(1))
+    matrix = torch.stack(columns) + torch.diag_embed(1 - there)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+    return inverse * there[:, :, None] * there[:, None]
+
+
+def _series(outer: Tensor, within: Tensor) -> Tensor:
+    closed = torch.zeros_like(within[:1])
+    below, above = torch.cat([closed, within]), torch.cat([within, closed])
+    rest = below * above + 0.5 * outer * (below + above)
+    return torch.where(rest > 0, outer * below * above / rest.clamp_min(1e-30), 0.0)
+
+
+def _sums(u: Tensor, axes: Sequence[int]) -> Tensor:
+    for axis in axes:
+        u = u.unflatten(axis + 1, (-1, 2)).sum(axis + 2)
+    return u
+
+
+def _twice(u: Tensor, axes: Sequence[int]) -> Tensor:
+    for axis in axes:
+        u = u.repeat_interleave(2, axis + 1)
+    return u
+
+
+def _sides(u: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    n = u.shape[axis + 1]
+    padded = pad(u, _around(u.ndim - 1, axis, 1, 1))
+    return padded.narrow(axis + 1, 0, n + 1), padded.narrow(axis + 1, 1, n + 1)
+
+
+def _around(ndim: int, axis: int, before: int, after: int) -> list[int]:
+    """Padding of one axis, as torch wants it: from the last axis on."""
+    return [0, 0] * (ndim - 1 - axis) + [before, after]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).flatten(1).sum(1).view(-1, *[1] * (a.ndim - 1))
