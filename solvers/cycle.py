@@ -52,6 +52,7 @@ class LearnedCycle(nn.Module):
     """Conjugate gradients with a learned cycle, unrolled: from domains and right-hand sides to the residual.
 
     Args:
+        ndim: number of axes, 2 or 3.
         hidden: width of the two hidden layers of the network at faces.
         n_steps: smoothing steps.
         iterations: steps of conjugate gradients.
@@ -61,9 +62,9 @@ class LearnedCycle(nn.Module):
         last x, whose distance from the right-hand side is the residual.
     """
 
-    def __init__(self, hidden: int = 16, n_steps: int = 2, iterations: int = 8):
+    def __init__(self, ndim: int = 2, hidden: int = 16, n_steps: int = 2, iterations: int = 8):
         super().__init__()
-        self.n_steps, self.iterations = n_steps, iterations
+        self.ndim, self.n_steps, self.iterations = ndim, n_steps, iterations
         self.lowest = nn.Parameter(torch.full((3,), float(np.log(0.5 / 1.5))))  # 2 sigmoid is 0.5
         self.net = nn.ModuleList(
             [nn.Linear(FEATURES, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 2)]
@@ -97,7 +98,7 @@ class LearnedCycle(nn.Module):
         layers = [(m.weight.detach(), m.bias.detach()) for m in self.net]  # pyright: ignore
         lowest = (2 * torch.sigmoid(self.lowest)).tolist()
         arrays = tuple((w.double().numpy(), b.double().numpy()) for w, b in layers)
-        return CycleWeights(tuple(lowest), self.n_steps, FaceNetwork(arrays))
+        return CycleWeights(tuple(lowest), self.n_steps, FaceNetwork(arrays), self.ndim)
 
     def grids(self, domains: Tensor) -> list[Grid]:
         """All levels of domains in the form of `pack`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import warnings
+from os import PathLike
 from typing import Any, Self, final
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from solvers.grid import GridPoisson
 from solvers.hierarchy import Level, ladder
 from solvers.lines import fill_rim
-from solvers.preconditioner import Preconditioner
+from solvers.preconditioner import Preconditioner, pretrained
 from solvers.stencil_loops import call
 from solvers.weights import CycleWeights
 
@@ -63,6 +65,34 @@ class MultigridPreconditioner(Preconditioner):
             raise ValueError(f"dtype={dtype} should be float32 or float64")
         self._threads = num_threads
 
+    @classmethod
+    def from_pretrained(cls, name: str, **options: Any) -> Self:
+        """Take weights that come with the package; `options` as for the class.
+
+        Args:
+            name: "poisson2d" or "poisson3d", learned on masked domains with mixed boundaries, constant and
+                variable coefficients.
+            options: as for the class.
+
+        Raises:
+            ValueError: the name is unknown.
+        """
+        return cls(CycleWeights.load(pretrained(name)), **options)
+
+    @classmethod
+    def load(cls, path: str | PathLike, **options: Any) -> Self:
+        """Read weights that `save` wrote; `options` as for the class.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it holds something else.
+        """
+        return cls(CycleWeights.load(path), **options)
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the weights to a JSON file."""
+        self.weights.save(path)
+
     def setup(self, op: GridPoisson) -> Self:
         """Build the levels for an operator; return the preconditioner itself.
 
@@ -73,6 +103,13 @@ class MultigridPreconditioner(Preconditioner):
             raise TypeError(
                 f"MultigridPreconditioner works on a GridPoisson, got {type(op).__name__}: make one of a "
                 "sparse matrix on a grid with GridPoisson.from_csr, and take GraphPreconditioner for any other"
+            )
+        learned = self.weights.ndim
+        if learned not in (None, op.mask.ndim):
+            warnings.warn(
+                f"these weights were learned on domains of {learned} axes, this one has {op.mask.ndim}: the cycle "
+                "stays symmetric positive definite, but may be no better than without them",
+                stacklevel=2,
             )
         start = time.perf_counter()
         self._levels, self._inverse, scale = ladder(op.stencil, self.weights, self.inner_dtype)

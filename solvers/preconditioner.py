@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -57,3 +58,16 @@ class Preconditioner(LinearOperator):
 
     def _transpose(self) -> LinearOperator:
         return self._adjoint()
+
+
+def pretrained(name: str) -> Path:
+    """Where weights of that name lie in the package.
+
+    Raises:
+        ValueError: there are none.
+    """
+    folder = Path(__file__).parent / "pretrained"
+    known = sorted(path.stem for path in folder.glob("*.json"))
+    if name not in known:
+        raise ValueError(f"there are no weights {name!r} in the package: {', '.join(known)}")
+    return folder / f"{name}.json"

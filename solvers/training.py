@@ -100,7 +100,7 @@ def train_preconditioner(
             epochs=8, batch_size=8, learning_rate=5e-3, schedule="cosine", weight_decay=0.0, seed=seed
         )
     torch.manual_seed(seed)
-    model = LearnedCycle(hidden, n_steps, iterations)
+    model = LearnedCycle(ndim, hidden, n_steps, iterations)
     train, valid = (
         RandomProblems(n, (size,) * ndim, s)
         for n, s in ((samples, 2 * seed), (max(samples // 8, 8), 2 * seed + 1))

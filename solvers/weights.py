@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from opflow.save import read_json, write_json
+
 if TYPE_CHECKING:
     from solvers.hierarchy import Joint
+
+_CLASS = "MultigridPreconditioner"
 
 FEATURES = 12
 """Inputs of the network at a face, for the cell on one side of it; see `features`."""
@@ -47,20 +53,64 @@ class CycleWeights:
             smoother damps, between 0 and 2. It ends at 2, which no eigenvalue of a scaled stencil exceeds.
         n_steps: smoothing steps before and after the coarse correction.
         network: what was learned; None for a classical cycle.
+        ndim: number of axes of the domains it was learned on; None for any.
 
     Raises:
-        ValueError: a range begins outside of (0, 2), or there is no step.
+        ValueError: a range begins outside of (0, 2), there is no step, or the network has other sizes.
     """
 
     lowest: tuple[float, ...] = (0.5,)
     n_steps: int = 2
     network: FaceNetwork | None = None
+    ndim: int | None = None
 
     def __post_init__(self) -> None:
         if not self.lowest or not all(0 < low < 2 for low in self.lowest):
             raise ValueError(f"lowest={self.lowest} should be numbers between 0 and 2, one for each level")
         if self.n_steps < 1:
             raise ValueError(f"n_steps={self.n_steps} should be at least 1")
+        layers = () if self.network is None else self.network.layers
+        widths = [FEATURES, *(len(offset) for _, offset in layers)]
+        shapes = [(m, n) for n, m in zip(widths, widths[1:])]
+        if layers and (widths[-1] != 2 or [np.shape(matrix) for matrix, _ in layers] != shapes):
+            raise ValueError(
+                f"the network has matrices of shapes {[np.shape(matrix) for matrix, _ in layers]}; expected "
+                f"{FEATURES} inputs, 2 outputs, and layers that fit"
+            )
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the weights to a JSON file."""
+        layers = () if self.network is None else self.network.layers
+        arrays = [[matrix.astype(float).tolist(), offset.astype(float).tolist()] for matrix, offset in layers]
+        about = {"class": _CLASS, "lowest": list(self.lowest), "n_steps": self.n_steps, "ndim": self.ndim}
+        write_json(Path(path), {**about, "layers": arrays})
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it holds something else; the message says what.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        found = read_json(path)
+        if found.get("class") != _CLASS:
+            raise ValueError(f"{path} holds {found.get('class')!r}, expected weights of a {_CLASS}")
+        try:
+            layers = tuple(
+                (np.array(matrix, float), np.array(offset, float)) for matrix, offset in found["layers"]
+            )
+            network = FaceNetwork(layers) if layers else None
+            if not all(np.isfinite(a).all() for layer in layers for a in layer):
+                raise ValueError("numbers that are not finite")
+            return cls(tuple(map(float, found["lowest"])), int(found["n_steps"]), network, found["ndim"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} holds no weights of a {_CLASS}: {type(error).__name__}, {error}"
+            ) from error
 
     def steps(self, level: int) -> tuple[float, ...]:
         r"""Factors of the smoothing steps on a level.

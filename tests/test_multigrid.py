@@ -64,7 +64,7 @@ def test_the_cycle_in_torch_is_the_same():
         stencils = [
             random_stencil(rng, sizes, kind, contrast) for kind, contrast in zip(KINDS, (0, 1.0, 0, 0))
         ]
-        model = LearnedCycle(hidden=5, n_steps=3).double()
+        model = LearnedCycle(len(sizes), hidden=5, n_steps=3).double()
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += 0.3 * torch.randn_like(parameter)
@@ -199,3 +199,60 @@ def test_wrong_arguments():
         CycleWeights((2.0,))
     with pytest.raises(ValueError, match="n_steps=0 should be at least 1"):
         CycleWeights(n_steps=0)
+
+
+def test_weights_are_kept(tmp_path):
+    op = problem(3, (33, 40))
+    r = np.random.default_rng(0).standard_normal(op.shape[0])
+    M = MultigridPreconditioner(random_weights(2))
+    M.save(tmp_path / "weights.json")
+    again = MultigridPreconditioner.load(tmp_path / "weights.json").setup(op)
+    np.testing.assert_array_equal(again @ r, M.setup(op) @ r)
+    with pytest.raises(FileNotFoundError, match="there is no file .*other.json"):
+        MultigridPreconditioner.load(tmp_path / "other.json")
+    for text, words in {
+        '{"class": "FNO"}': "holds 'FNO', expected weights of a MultigridPreconditioner",
+        '{"class": "MultigridPreconditioner"}': "holds no weights .* KeyError, 'layers'",
+        "[1": "weights.json",
+        (tmp_path / "weights.json")
+        .read_text()
+        .replace('"n_steps": ', '"n_steps": -'): "n_steps=-.* should be at",
+    }.items():
+        (tmp_path / "weights.json").write_text(text)
+        with pytest.raises(ValueError, match=words):
+            MultigridPreconditioner.load(tmp_path / "weights.json")
+    with pytest.raises(ValueError, match=r"shapes \[\(2, 5\)\]; expected 12 inputs, 2 outputs"):
+        CycleWeights(network=FaceNetwork(((np.zeros((2, 5)), np.zeros(2)),)))
+
+
+@pytest.mark.parametrize("name, sizes", [("poisson2d", (96, 80)), ("poisson3d", (32, 24, 32))])
+def test_pretrained_weights_are_worth_it_on_thin_walls(name, sizes):
+    """Domains that no training has seen, fewer iterations in all; classical amid fluid, so alike on a box."""
+    counts = {}
+    for kind in ("plates", "box"):
+        for which in ("pretrained", "classical"):
+            M = (
+                MultigridPreconditioner.from_pretrained(name)
+                if which == "pretrained"
+                else MultigridPreconditioner()
+            )
+            total = 0
+            for seed in range(1000, 1006):
+                op = GridPoisson.from_stencil(random_stencil(np.random.default_rng(seed), sizes, kind))
+                b = np.random.default_rng(seed).standard_normal(op.shape[0])
+                total += fcg(op, b, M=M.setup(op), rtol=1e-6).iterations
+            counts[kind, which] = total
+    assert counts["plates", "pretrained"] <= 0.8 * counts["plates", "classical"], counts
+    assert counts["box", "pretrained"] <= 1.1 * counts["box", "classical"], counts
+
+
+def test_weights_for_other_domains_are_told_and_harmless():
+    op = problem(5, (20, 24))
+    M = MultigridPreconditioner.from_pretrained("poisson3d", dtype=np.float64)
+    with pytest.warns(UserWarning, match="learned on domains of 3 axes, this one has 2"):
+        M.setup(op)
+    assert check_preconditioner(op, M, tolerance=1e-10).is_spd
+    with pytest.raises(
+        ValueError, match="there are no weights 'poisson4d' in the package: .*poisson2d, poisson3d"
+    ):
+        MultigridPreconditioner.from_pretrained("poisson4d")
