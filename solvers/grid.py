@@ -176,7 +176,7 @@ class GridPoisson(LinearOperator):
         y = np.empty_like(x)
         threads = self.num_threads
         grid = self._grid if x.dtype == self.dtype else self.lines.zeros(x.dtype)
-        call("scatter", self.lines, threads, x, grid)
+        call("scatter", self.lines, threads, x, x.dtype.type(1), grid)
         lines.fill_rim(grid, self.lines, self.stencil.periodic)
         call("apply", self.lines, threads, grid, *self._matrix.arguments, y)
         return y

@@ -145,11 +145,9 @@ class MultigridPreconditioner(Preconditioner):
         if self._project is not None:
             r = self._project(r)
         finest, threads = self._levels[0], self.num_threads
-        scaled = (r / size).astype(self.inner_dtype)
-        call("scatter", finest.lines, threads, scaled, finest.right)
-        call("gather", finest.lines, threads, self._cycle(0), scaled)
-        z = scaled * (size * self._scale)
-        z = z.astype(np.result_type(r, np.float32), copy=False)
+        z = np.empty_like(r)
+        call("scatter", finest.lines, threads, r, 1 / size, finest.right)
+        call("gather", finest.lines, threads, self._cycle(0), size * self._scale, z)
         return z if self._project is None else self._project(z)
 
     def _cycle(self, depth: int) -> np.ndarray:
@@ -157,7 +155,7 @@ class MultigridPreconditioner(Preconditioner):
         level, threads = self._levels[depth], self.num_threads
         if level.down is None:
             x = self._inverse @ _gathered(level)
-            call("scatter", level.lines, 1, x.astype(level.dtype), level.u)
+            call("scatter", level.lines, 1, x, 1.0, level.u)
             return level.u
         steps = level.steps
         u, v = level.u, level.v
@@ -189,5 +187,5 @@ class MultigridPreconditioner(Preconditioner):
 
 def _gathered(level: Level) -> np.ndarray:
     x = np.empty(level.lines.unknowns, level.dtype)
-    call("gather", level.lines, 1, level.right, x)
+    call("gather", level.lines, 1, level.right, 1.0, x)
     return x

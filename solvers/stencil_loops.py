@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import prange
 
 from solvers.compiled import compiled, with_threads
@@ -22,111 +23,107 @@ def call(kernel: str, lines: Lines, threads: int, *arguments: Any) -> None:
 
 
 @compiled
-def _scatter(first, last, runs, x, u):
+def _scatter(first, last, runs, x, factor, u):
+    """Write factor * x, packed, to its places in u, of any precision."""
     for run in range(first, last):
-        place, number, length = runs[run]
-        u[place : place + length] = x[number : number + length]
+        start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
+        shift = start - np.uint64(runs[run, 1])
+        for p in range(start, start + n):
+            u[p] = factor * x[p - shift]
 
 
 @compiled
-def _gather(first, last, runs, u, x):
+def _gather(first, last, runs, u, factor, x):
+    """Write factor * u, packed, to x, of any precision."""
     for run in range(first, last):
-        place, number, length = runs[run]
-        x[number : number + length] = u[place : place + length]
+        start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
+        shift = start - np.uint64(runs[run, 1])
+        for p in range(start, start + n):
+            x[p - shift] = factor * u[p]
 
 
 @compiled
 def _start(first, last, runs, right, inverse, factor, u):
     """Write u = factor * inverse * right, the first smoothing step from zero."""
     for run in range(first, last):
-        p, _, n = runs[run]
-        b0, m0, o = right[p : p + n], inverse[p : p + n], u[p : p + n]
-        for i in range(n):
-            o[i] = factor * m0[i] * b0[i]
+        start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
+        for p in range(start, start + n):
+            u[p] = factor * inverse[p] * right[p]
 
 
-# From the neighbours, with x, y, z the conductances along the last axis, the one before it, and the first.
-# Slices stand in place of `u[p + s]`: their indices are never negative, so the loops become vector code.
-
-
-@compiled
-def _along(u, x, p, n):
-    return x[p : p + n], u[p + 1 : p + 1 + n], x[p - 1 : p - 1 + n], u[p - 1 : p - 1 + n]
-
-
-@compiled
-def _beside(u, y, p, n, s):
-    return y[p : p + n], u[p + s : p + s + n], y[p - s : p - s + n], u[p - s : p - s + n]
-
-
-@compiled
-def _products(i, a, b, c, d):
-    return a[i] * b[i] + c[i] * d[i]
+# x, y, z are the conductances along the last axis, the one before it, and the first. Places are unsigned: indices
+# that might be negative, and count from the end, would keep the loops from becoming vector code.
+_1 = np.uint64(1)
 
 
 @compiled
 def _apply(first, last, runs, u, d, x, y, z, s, t, out):
     """Write out = A u, packed."""
+    s, t = np.uint64(s), np.uint64(t)
     for run in range(first, last):
-        p, number, n = runs[run]
-        u0, d0, o = u[p : p + n], d[p : p + n], out[number : number + n]
-        a, b, c, e = _along(u, x, p, n)
-        f, g, h, j = _beside(u, y, p, n, s)
-        k, l, m, q = _beside(u, z, p, n, t)
+        start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
+        shift = start - np.uint64(runs[run, 1])
         if t > 0:
-            for i in range(n):
-                around = _products(i, a, b, c, e) + _products(i, f, g, h, j) + _products(i, k, l, m, q)
-                o[i] = d0[i] * u0[i] - around
+            for p in range(start, start + n):
+                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
+                around += y[p] * u[p + s] + y[p - s] * u[p - s]
+                around += z[p] * u[p + t] + z[p - t] * u[p - t]
+                out[p - shift] = d[p] * u[p] - around
         elif s > 0:
-            for i in range(n):
-                o[i] = d0[i] * u0[i] - (_products(i, a, b, c, e) + _products(i, f, g, h, j))
+            for p in range(start, start + n):
+                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
+                around += y[p] * u[p + s] + y[p - s] * u[p - s]
+                out[p - shift] = d[p] * u[p] - around
         else:
-            for i in range(n):
-                o[i] = d0[i] * u0[i] - _products(i, a, b, c, e)
+            for p in range(start, start + n):
+                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
+                out[p - shift] = d[p] * u[p] - around
 
 
 @compiled
 def _residual(first, last, runs, u, d, x, y, z, s, t, right, r):
     """Write r = right - A u."""
+    s, t = np.uint64(s), np.uint64(t)
     for run in range(first, last):
-        p, _, n = runs[run]
-        u0, d0, b0, o = u[p : p + n], d[p : p + n], right[p : p + n], r[p : p + n]
-        a, b, c, e = _along(u, x, p, n)
-        f, g, h, j = _beside(u, y, p, n, s)
-        k, l, m, q = _beside(u, z, p, n, t)
+        start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
         if t > 0:
-            for i in range(n):
-                around = _products(i, a, b, c, e) + _products(i, f, g, h, j) + _products(i, k, l, m, q)
-                o[i] = b0[i] - d0[i] * u0[i] + around
+            for p in range(start, start + n):
+                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
+                around += y[p] * u[p + s] + y[p - s] * u[p - s]
+                around += z[p] * u[p + t] + z[p - t] * u[p - t]
+                r[p] = right[p] - d[p] * u[p] + around
         elif s > 0:
-            for i in range(n):
-                o[i] = b0[i] - d0[i] * u0[i] + _products(i, a, b, c, e) + _products(i, f, g, h, j)
+            for p in range(start, start + n):
+                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
+                around += y[p] * u[p + s] + y[p - s] * u[p - s]
+                r[p] = right[p] - d[p] * u[p] + around
         else:
-            for i in range(n):
-                o[i] = b0[i] - d0[i] * u0[i] + _products(i, a, b, c, e)
+            for p in range(start, start + n):
+                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
+                r[p] = right[p] - d[p] * u[p] + around
 
 
 @compiled
 def _smooth(first, last, runs, u, d, x, y, z, s, t, right, inverse, factor, v):
     """Write v = u + factor * inverse * (right - A u)."""
+    s, t = np.uint64(s), np.uint64(t)
     for run in range(first, last):
-        p, _, n = runs[run]
-        u0, d0, b0, o = u[p : p + n], d[p : p + n], right[p : p + n], v[p : p + n]
-        m0 = inverse[p : p + n]
-        a, b, c, e = _along(u, x, p, n)
-        f, g, h, j = _beside(u, y, p, n, s)
-        k, l, m, q = _beside(u, z, p, n, t)
+        start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
         if t > 0:
-            for i in range(n):
-                around = _products(i, a, b, c, e) + _products(i, f, g, h, j) + _products(i, k, l, m, q)
-                o[i] = u0[i] + factor * m0[i] * (b0[i] - d0[i] * u0[i] + around)
+            for p in range(start, start + n):
+                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
+                around += y[p] * u[p + s] + y[p - s] * u[p - s]
+                around += z[p] * u[p + t] + z[p - t] * u[p - t]
+                v[p] = u[p] + factor * inverse[p] * (right[p] - d[p] * u[p] + around)
         elif s > 0:
-            for i in range(n):
-                around = _products(i, a, b, c, e) + _products(i, f, g, h, j)
-                o[i] = u0[i] + factor * m0[i] * (b0[i] - d0[i] * u0[i] + around)
+            for p in range(start, start + n):
+                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
+                around += y[p] * u[p + s] + y[p - s] * u[p - s]
+                v[p] = u[p] + factor * inverse[p] * (right[p] - d[p] * u[p] + around)
         else:
-            for i in range(n):
-                o[i] = u0[i] + factor * m0[i] * (b0[i] - d0[i] * u0[i] + _products(i, a, b, c, e))
+            for p in range(start, start + n):
+                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
+                v[p] = u[p] + factor * inverse[p] * (right[p] - d[p] * u[p] + around)
 
 
 @compiled(parallel=True)

@@ -72,47 +72,49 @@ class Transfer:
             with_threads(threads, parallel, self.coarse.bounds, self._runs, *self._arguments, *arrays)
 
 
+# Places are unsigned, as in stencil_loops. Arrays with d and u at the end are weights of lower and upper
+# neighbours, x along the last axis, y along the one before, z along the first; s, t and S, T are the strides of
+# the latter two in the fine and in the coarse grid.
+_1, _2 = np.uint64(1), np.uint64(2)
+
+
 @compiled
-def _exchange(o, row, facing, own, other, n, along):
-    """What the children of a row owe to the neighbour on their side, and what that one's owe to theirs."""
+def _exchange(o, r, row, facing, own, other, c, n, along):
+    """Take what the children in a row owe to the neighbour on their side, and add what its children owe."""
     if along == 2:
         for i in range(n):
-            mine, theirs = row[2 * i] + row[2 * i + 1], facing[2 * i] + facing[2 * i + 1]
-            o[i] += other[i] * theirs - own[i] * mine
+            q, f = row + _2 * i, facing + _2 * i
+            o[c + i] += other[i] * (r[f] + r[f + _1]) - own[i] * (r[q] + r[q + _1])
     else:
         for i in range(n):
-            o[i] += other[i] * facing[i] - own[i] * row[i]
+            o[c + i] += other[i] * r[facing + i] - own[i] * r[row + i]
 
 
 @compiled
 def _restrict(first, last, runs, along, middle, across, xd, xu, yd, yu, zd, zu, s, t, S, T, r, out):
+    s, t, S, T = np.uint64(s), np.uint64(t), np.uint64(S), np.uint64(T)
     for run in range(first, last):
-        c, _, n, p = runs[run]
-        o = out[c : c + n]
-        o[:] = 0
-        m = along * n
+        c, n, start = np.uint64(runs[run, 0]), np.uint64(runs[run, 2]), np.uint64(runs[run, 3])
+        out[c : c + n] = 0
         for a in range(across):
             for b in range(middle):
-                q = p + a * t + b * s
-                row = r[q : q + m]
+                q = start + np.uint64(a) * t + np.uint64(b) * s
                 if along == 2:
-                    wide = r[q - 1 : q + m + 1]
-                    own_d, own_u = xd[c : c + n], xu[c : c + n]
-                    next_d, next_u = xd[c + 1 : c + 1 + n], xu[c - 1 : c - 1 + n]
                     for i in range(n):
-                        mine = (1 - own_d[i]) * wide[2 * i + 1] + (1 - own_u[i]) * wide[2 * i + 2]
-                        o[i] += mine + next_u[i] * wide[2 * i] + next_d[i] * wide[2 * i + 3]
+                        f, g = q + _2 * i, c + i
+                        mine = (1 - xd[g]) * r[f] + (1 - xu[g]) * r[f + _1]
+                        out[g] += mine + xu[g - _1] * r[f - _1] + xd[g + _1] * r[f + _2]
                 else:
                     for i in range(n):
-                        o[i] += row[i]
+                        out[c + i] += r[q + i]
                 if middle == 2 and b == 0:
-                    _exchange(o, row, r[q - s : q - s + m], yd[c : c + n], yu[c - S : c - S + n], n, along)
+                    _exchange(out, r, q, q - s, yd[c : c + n], yu[c - S : c - S + n], c, n, along)
                 elif middle == 2:
-                    _exchange(o, row, r[q + s : q + s + m], yu[c : c + n], yd[c + S : c + S + n], n, along)
+                    _exchange(out, r, q, q + s, yu[c : c + n], yd[c + S : c + S + n], c, n, along)
                 if across == 2 and a == 0:
-                    _exchange(o, row, r[q - t : q - t + m], zd[c : c + n], zu[c - T : c - T + n], n, along)
+                    _exchange(out, r, q, q - t, zd[c : c + n], zu[c - T : c - T + n], c, n, along)
                 elif across == 2:
-                    _exchange(o, row, r[q + t : q + t + m], zu[c : c + n], zd[c + T : c + T + n], n, along)
+                    _exchange(out, r, q, q + t, zu[c : c + n], zd[c + T : c + T + n], c, n, along)
 
 
 @compiled
