@@ -1,33 +1,51 @@
-"""Learned preconditioners for SciPy, and the Krylov methods that carry them."""
+"""Learned preconditioners for SciPy, and the Krylov methods that carry them.
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+Names are loaded on first use: numba takes a while.
+"""
+
+from typing import TYPE_CHECKING
+
+from pde_data.lazy import attach
+
+_HOMES = {
+    "GraphPreconditioner": "solvers.graph",
+    "GraphWeights": "solvers.graph_weights",
+    "GridPoisson": "solvers.grid",
+    "MultigridPreconditioner": "solvers.multigrid",
+    "Preconditioner": "solvers.preconditioner",
+    "PreconditionerReport": "solvers.check",
+    "SolveResult": "solvers.krylov",
+    "check_preconditioner": "solvers.check",
+    "fcg": "solvers.krylov",
+    "train_graph": "solvers.graph_training",
+    "train_preconditioner": "solvers.training",
+}
 
 if TYPE_CHECKING:
-    from solvers.check import PreconditionerReport, check_preconditioner
-    from solvers.grid import GridPoisson
-    from solvers.krylov import SolveResult, fcg
-    from solvers.multigrid import MultigridPreconditioner
-    from solvers.preconditioner import Preconditioner
+    from solvers.check import PreconditionerReport as PreconditionerReport
+    from solvers.check import check_preconditioner as check_preconditioner
+    from solvers.graph import GraphPreconditioner as GraphPreconditioner
+    from solvers.graph_training import train_graph as train_graph
+    from solvers.graph_weights import GraphWeights as GraphWeights
+    from solvers.grid import GridPoisson as GridPoisson
+    from solvers.krylov import SolveResult as SolveResult
+    from solvers.krylov import fcg as fcg
+    from solvers.multigrid import MultigridPreconditioner as MultigridPreconditioner
+    from solvers.preconditioner import Preconditioner as Preconditioner
+    from solvers.training import train_preconditioner as train_preconditioner
 
-_WHERE = {
-    "GridPoisson": "grid",
-    "MultigridPreconditioner": "multigrid",
-    "Preconditioner": "preconditioner",
-    "PreconditionerReport": "check",
-    "SolveResult": "krylov",
-    "check_preconditioner": "check",
-    "fcg": "krylov",
-}
-__all__ = sorted(_WHERE)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "GraphPreconditioner",
+    "GraphWeights",
+    "GridPoisson",
+    "MultigridPreconditioner",
+    "Preconditioner",
+    "PreconditionerReport",
+    "SolveResult",
+    "check_preconditioner",
+    "fcg",
+    "train_graph",
+    "train_preconditioner",
+]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: numba takes a while to load."""
-    if name not in _WHERE:
-        raise AttributeError(f"module 'solvers' has no attribute {name!r}")
-    return getattr(import_module(f"solvers.{_WHERE[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -49,7 +49,7 @@ def pack(stencils: Sequence) -> Tensor:
 
 
 class LearnedCycle(nn.Module):
-    """Conjugate gradients with a learned cycle, unrolled: from domains and right-hand sides to the residual.
+    """Conjugate gradients with a learned cycle, unrolled: from domains and right-hand sides to residuals.
 
     Args:
         ndim: number of axes, 2 or 3.
@@ -58,8 +58,8 @@ class LearnedCycle(nn.Module):
         iterations: steps of conjugate gradients.
 
     Shapes:
-        channels of `pack` and a right-hand side `(batch, 2 d + 2, *sizes)` to A x `(batch, 1, *sizes)` of the
-        last x, whose distance from the right-hand side is the residual.
+        channels of `pack` and a right-hand side `(batch, 2 d + 2, *sizes)` to the last residual of the
+        recursion, `(batch, 1, *sizes)`, which rounding does not stop from becoming small.
     """
 
     def __init__(self, ndim: int = 2, hidden: int = 16, n_steps: int = 2, iterations: int = 8):
@@ -77,21 +77,20 @@ class LearnedCycle(nn.Module):
         """Run conjugate gradients."""
         grids = self.grids(x[:, :-1])
         b = x[:, -1]
-        r, total = b, torch.zeros_like(b)
+        r = b
         z = p = cycle(grids, r)
         rz = _dot(r, z)
         for k in range(self.iterations):
             Ap = apply(grids[0], p)
             step = rz / _dot(p, Ap)
-            total, last = total + step * p, r
-            r = r - step * Ap
+            last, r = r, r - step * Ap
             if k + 1 < self.iterations:
                 z = cycle(grids, r)
                 # The form of flexible conjugate gradients, which rounding hurts less.
                 turn = _dot(r - last, z) / rz
                 rz = _dot(r, z)
                 p = z + turn * p
-        return apply(grids[0], total)[:, None]
+        return r[:, None]
 
     def weights(self) -> CycleWeights:
         """What was learned, for `MultigridPreconditioner`."""

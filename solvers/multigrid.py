@@ -34,7 +34,7 @@ class MultigridPreconditioner(Preconditioner):
     Args:
         weights: what is learned; classical values when None.
         dtype: precision inside, float32 or float64. Vectors keep theirs.
-        num_threads: threads of the kernels; as many as numba uses when None.
+        num_threads: threads of the kernels; those of the operator when None.
 
     Example:
         >>> import numpy as np
@@ -111,6 +111,7 @@ class MultigridPreconditioner(Preconditioner):
                 "stays symmetric positive definite, but may be no better than without them",
                 stacklevel=2,
             )
+        self._of_operator = op.num_threads
         start = time.perf_counter()
         self._levels, self._inverse, scale = ladder(op.stencil, self.weights, self.inner_dtype)
         self._scale = 1 / scale
@@ -127,9 +128,7 @@ class MultigridPreconditioner(Preconditioner):
     @property
     def num_threads(self) -> int:
         """Threads of the kernels."""
-        import numba
-
-        return self._threads or numba.get_num_threads()
+        return self._threads or self._of_operator
 
     @property
     def levels(self) -> int:

@@ -49,9 +49,9 @@ class RandomProblems(Dataset):
 
 
 def log_residual(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean logarithm of the relative residual: minus the convergence rate, times the iterations."""
-    rest = (prediction - target).flatten(1).norm(dim=1)
-    return (rest / target.flatten(1).norm(dim=1)).clamp_min(1e-30).log().mean()
+    """Mean logarithm of residuals over right-hand sides: minus the convergence rate, times the iterations."""
+    rest, size = (u.flatten(1).norm(dim=1) for u in (prediction, target))
+    return (rest / size).clamp_min(1e-30).log().mean()
 
 
 def train_preconditioner(
