@@ -5,12 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from solvers.check import PreconditionerReport, check_preconditioner
+    from solvers.graph import GraphPreconditioner
+    from solvers.graph_training import train_graph
+    from solvers.graph_weights import GraphWeights
     from solvers.grid import GridPoisson
     from solvers.krylov import SolveResult, fcg
     from solvers.multigrid import MultigridPreconditioner
     from solvers.preconditioner import Preconditioner
 
 _WHERE = {
+    "GraphPreconditioner": "graph",
+    "GraphWeights": "graph_weights",
     "GridPoisson": "grid",
     "MultigridPreconditioner": "multigrid",
     "Preconditioner": "preconditioner",
@@ -18,6 +23,7 @@ _WHERE = {
     "SolveResult": "krylov",
     "check_preconditioner": "check",
     "fcg": "krylov",
+    "train_graph": "graph_training",
 }
 __all__ = sorted(_WHERE)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -35,14 +35,13 @@ class GraphPreconditioner(Preconditioner):
 
     Args:
         weights: what is learned; those of classical smoothed aggregation when None.
-        theta: connections weaker than this share of the diagonal are not grouped.
         max_coarse: unknowns up to which a level is solved exactly.
 
     Attributes:
         notes: what `setup` has to tell, a list of sentences: empty when nothing went out of the ordinary.
 
     Raises:
-        ValueError: theta is not in [0, 1), or max_coarse is not positive.
+        ValueError: max_coarse is not positive.
 
     Sources: Vanek, Mandel, Brezina, Algebraic multigrid by smoothed aggregation, Computing 56 (1996); Luz et
     al., Learning algebraic multigrid using graph neural networks, ICML 2020, for the idea of learning $P$.
@@ -60,14 +59,12 @@ class GraphPreconditioner(Preconditioner):
     is_linear = True
     is_spd = True
 
-    def __init__(self, weights: GraphWeights | None = None, *, theta: float = 0.0, max_coarse: int = 50):
+    def __init__(self, weights: GraphWeights | None = None, *, max_coarse: int = 50):
         super().__init__()
-        if not 0 <= theta < 1:
-            raise ValueError(f"theta={theta} should be at least 0 and below 1")
         if max_coarse < 1:
             raise ValueError(f"max_coarse={max_coarse} should be positive")
         self.weights = GraphWeights() if weights is None else weights
-        self.theta, self.max_coarse = theta, max_coarse
+        self.max_coarse = max_coarse
         self.notes: list[str] = []
         self._levels: list[GraphLevel] = []
 
@@ -97,7 +94,7 @@ class GraphPreconditioner(Preconditioner):
         scaled, self._scale = unit_diagonal(A)
         try:
             self._levels, self._inverse, self.notes = hierarchy(
-                scaled, B / self._scale[:, None], block, self.weights, self.theta, self.max_coarse
+                scaled, B / self._scale[:, None], block, self.weights, self.max_coarse
             )
         except NotPositive as error:
             self._levels = []

@@ -72,7 +72,7 @@ def relaxed(A: sparse.csr_matrix, B: np.ndarray, sweeps: int = 4) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def aggregate(A: sparse.csr_matrix, B: np.ndarray, block: int, theta: float) -> Aggregation | None:
+def aggregate(A: sparse.csr_matrix, B: np.ndarray, block: int, theta: float, drop: float) -> Aggregation | None:
     """Group unknowns, `block` in a row always together; None where nothing can be grouped.
 
     Source: Vanek, Mandel, Brezina, Algebraic multigrid by smoothed aggregation, Computing 56 (1996).
@@ -86,8 +86,13 @@ def aggregate(A: sparse.csr_matrix, B: np.ndarray, block: int, theta: float) -> 
         return None
     tentative, coarse = fit_candidates(groups, B)
     tentative = sparse.csr_matrix(tentative)
-    nodes = _nodes(A, block)
-    touched = sparse.csr_matrix(nodes @ sparse.csr_matrix(groups, dtype=np.float64))
+    groups = sparse.csr_matrix(groups, dtype=np.float64)
+    touched = sparse.csr_matrix(_sizes(A, block) @ groups)
+    row = np.repeat(np.arange(touched.shape[0]), np.diff(touched.indptr))
+    share = touched.data / np.bincount(row, touched.data, touched.shape[0])[row]
+    touched.data = np.where(share >= drop, 1.0, 0.0)
+    touched = sparse.csr_matrix(touched + groups)
+    touched.eliminate_zeros()
     k = B.shape[1]
     full = sparse.kron(touched, np.ones((block, k)), format="csr")
     full.sort_indices()
@@ -99,13 +104,14 @@ def aggregate(A: sparse.csr_matrix, B: np.ndarray, block: int, theta: float) -> 
     return Aggregation(full, coarse, np.repeat(owner, block), np.repeat(beside, block))
 
 
-def _nodes(A: sparse.csr_matrix, block: int) -> sparse.csr_matrix:
-    """Pattern of a matrix block by block."""
+def _sizes(A: sparse.csr_matrix, block: int) -> sparse.csr_matrix:
+    """Norms of the blocks of a matrix."""
     if block == 1:
-        return sparse.csr_matrix((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
+        return sparse.csr_matrix((np.abs(A.data), A.indices, A.indptr), shape=A.shape)
     blocks = A.tobsr((block, block))
     n = A.shape[0] // block
-    return sparse.csr_matrix((np.ones(len(blocks.indices)), blocks.indices, blocks.indptr), shape=(n, n))
+    norms = np.linalg.norm(blocks.data, axis=(1, 2))
+    return sparse.csr_matrix((norms, blocks.indices, blocks.indptr), shape=(n, n))
 
 
 def describe(
@@ -163,7 +169,7 @@ def smoothed(A: sparse.csr_matrix, found: Aggregation, weights: RowWeights) -> s
 
 
 def hierarchy(
-    A: sparse.csr_matrix, B: np.ndarray, block: int, weights: GraphWeights, theta: float, max_coarse: int
+    A: sparse.csr_matrix, B: np.ndarray, block: int, weights: GraphWeights, max_coarse: int
 ) -> tuple[list[GraphLevel], np.ndarray | None, list[str]]:
     """Levels from the finest, with unit diagonal, to the coarsest; the inverse of the latter; what is to be told.
 
@@ -176,7 +182,7 @@ def hierarchy(
     notes: list[str] = []
     B = relaxed(A, B)
     while A.shape[0] > max_coarse:
-        found = aggregate(A, B, block, theta)
+        found = aggregate(A, B, block, weights.theta, weights.drop)
         if found is None or found.tentative.shape[1] > _SLOW * A.shape[0]:
             break
         features, neighbours, total = describe(A, B, found, len(levels))

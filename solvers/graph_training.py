@@ -1,14 +1,16 @@
-"""Training the weights of a graph preconditioner: gradients of conjugate gradients on small dense matrices."""
+"""Training the weights of a graph preconditioner by the gradient of conjugate gradients on small matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from solvers.graph_hierarchy import aggregate, describe, relaxed, unit_diagonal
+from solvers.graph_operands import DenseOperand, SparseOperand
 from solvers.graph_weights import GraphWeights, initial_weights, row_weights
 
 if TYPE_CHECKING:
@@ -35,13 +37,13 @@ def train_graph(
 
     $$ \frac1m \log \frac{\|x_m - A^{-1}b\|_A}{\|A^{-1}b\|_A} . $$
 
-    Everything is dense, in float64: take matrices of 200 to 1 000 unknowns. What is learned is local and holds
-    for larger ones.
+    Prolongations and coarse matrices are dense, in float64: take matrices of 200 to 3 000 unknowns. What is
+    learned is local and holds for larger ones.
 
     Args:
         matrices: pairs `(A, B)` as `GraphPreconditioner.setup` takes them; `B` may be None.
         family: what they are, in words, kept with the weights.
-        weights: where to start; classical ones when None.
+        weights: where to start, with `theta` and `drop`, which stay; classical ones when None.
         steps: of Adam, with a learning rate that falls to zero along a cosine.
         batch: matrices per step.
         learning_rate: at the start.
@@ -85,8 +87,8 @@ def train_graph(
         for which in drawn:
             A, B, block = systems[which]
             b = torch.tensor(rng.standard_normal((A.shape[0], 4)))
-            solve = differentiable_cycle(A, B, block, parameters, max_coarse)
-            loss = _rate(torch.tensor(A.toarray()), b, solve, iterations) / len(drawn)
+            solve = differentiable_cycle(A, B, block, parameters, start, max_coarse)
+            loss = _rate(SparseOperand(A), b, solve, iterations) / len(drawn)
             loss.backward()
             mean += loss.item()
         torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
@@ -94,29 +96,36 @@ def train_graph(
         schedule.step()
         if progress is not None:
             progress(step, mean)
-    return GraphWeights({name: value.detach().numpy() for name, value in parameters.items()}, family)
+    learned = {name: value.detach().numpy() for name, value in parameters.items()}
+    return replace(start, parameters=learned, family=family)
 
 
 def differentiable_cycle(
-    A: sparse.csr_matrix, B: np.ndarray, block: int, parameters: dict[str, Tensor], max_coarse: int
+    A: sparse.csr_matrix,
+    B: np.ndarray,
+    block: int,
+    parameters: dict[str, Tensor],
+    weights: GraphWeights,
+    max_coarse: int,
 ) -> Callable[[Tensor], Tensor]:
-    """The cycle of `GraphPreconditioner` for a matrix with unit diagonal, in dense torch operations.
+    """The cycle of `GraphPreconditioner` for a matrix with unit diagonal, in torch.
 
     Gradients flow through prolongations, coarse matrices and relaxation, not through what the network is told
-    about coarse levels. `B` has been relaxed already. Returns a function of columns `(n, k)`.
+    about coarse levels. Of `weights` `theta` and `drop` count; `B` has been relaxed already. Returns a function of columns `(n, k)`.
     """
     import torch
 
-    matrix, levels = torch.tensor(A.toarray()), []
+    matrix: Any = SparseOperand(A)
+    levels = []
     while A.shape[0] > max_coarse:
-        found = aggregate(A, B, block, 0.0)
+        found = aggregate(A, B, block, weights.theta, weights.drop)
         if found is None or found.tentative.shape[1] > 0.8 * A.shape[0]:
             break
         features, neighbours, total = describe(A, B, found, len(levels))
         row = row_weights(
             parameters,
             torch.tensor(features),
-            torch.tensor(neighbours.toarray()),
+            SparseOperand(neighbours),
             torch.tensor(total),
             torch.tanh,
         )
@@ -124,53 +133,41 @@ def differentiable_cycle(
         pattern.data = np.ones_like(pattern.data)
         mask, P = torch.tensor(pattern.toarray()), torch.tensor(found.tentative.toarray())
         coarse = torch.tensor(found.coarse)
-        gram = torch.linalg.pinv(torch.einsum("nm,ma,mb->nab", mask, coarse, coarse), hermitian=True)
+        k = coarse.shape[1]
+        pairs = (coarse[:, :, None] * coarse[:, None, :]).reshape(-1, k * k)
+        gram = torch.linalg.pinv((mask @ pairs).reshape(-1, k, k), hermitian=True)
         for step in (row.first, row.second):
             change = (matrix @ P) * mask
             shift = torch.einsum("nab,nb->na", gram, change @ coarse) @ coarse.T
             P = P - step[:, None] * (change - row.kept[:, None] * mask * shift)
-        below = P.T @ matrix @ P
+        below = P.T @ (matrix @ P)
         diagonal = torch.diagonal(below)
         good = diagonal > 1e-13 * diagonal.max()
         scale = torch.where(good, torch.where(good, diagonal, 1.0).rsqrt(), 0.0)
-        P = P * scale
-        levels.append((matrix, P, _sweeps(matrix, row.down, row.up)))
-        matrix = below * scale * scale[:, None]
+        levels.append((matrix, P * scale, row))
+        matrix = DenseOperand(below * scale * scale[:, None])
         known = scale.detach().numpy()
-        A = sparse.csr_matrix(matrix.detach().numpy())
+        A = sparse.csr_matrix(matrix.entries.detach().numpy())
         B, block = found.coarse / np.where(known > 0, known, np.inf)[:, None], B.shape[1]
-    coarsest = matrix + torch.diag((torch.diagonal(matrix) == 0).to(matrix.dtype))
 
     def cycle(depth: int, b: Tensor) -> Tensor:
         if depth == len(levels):
-            return torch.linalg.solve(coarsest, b)
-        matrix, P, (down, up, up_adjoint, down_adjoint) = levels[depth]
-        x = down(b)
-        x = x + up(b - matrix @ x)
-        x = x + P @ cycle(depth + 1, P.T @ (b - matrix @ x))
-        x = x + up_adjoint(b - matrix @ x)
-        return x + down_adjoint(b - matrix @ x)
+            return matrix.solve(b)
+        level, P, row = levels[depth]
+        x = level.sweep(b, row.down, True)
+        x = x + level.sweep(b - level @ x, row.up, False)
+        x = x + P @ cycle(depth + 1, P.T @ (b - level @ x))
+        x = x + level.sweep(b - level @ x, row.up, True)
+        return x + level.sweep(b - level @ x, row.down, False)
 
     return lambda b: cycle(0, b)
 
 
-def _sweeps(matrix: Tensor, down: Tensor, up: Tensor) -> tuple[Callable[[Tensor], Tensor], ...]:
-    """Sweeps of over-relaxation forwards and backwards, and their adjoints in the order of use."""
-    import torch
-
-    def sweep(factors: Tensor, forward: bool) -> Callable[[Tensor], Tensor]:
-        part = torch.tril(matrix, -1) if forward else torch.triu(matrix, 1)
-        part = part + torch.diag(1 / factors)
-        return lambda b: torch.linalg.solve_triangular(part, b, upper=not forward)
-
-    return sweep(down, True), sweep(up, False), sweep(up, True), sweep(down, False)
-
-
-def _rate(A: Tensor, b: Tensor, solve: Callable[[Tensor], Tensor], iterations: int) -> Tensor:
+def _rate(A: SparseOperand, b: Tensor, solve: Callable[[Tensor], Tensor], iterations: int) -> Tensor:
     """Mean logarithm of the factor by which a step of conjugate gradients makes the error smaller."""
     import torch
 
-    exact = torch.linalg.solve(A, b)
+    exact = A.solve(b)
     x, r = torch.zeros_like(b), b
     z = solve(r)
     p, rz = z, (r * z).sum(0)

@@ -60,9 +60,12 @@ class GraphWeights:
     Attributes:
         parameters: arrays `W1 (11, 16)`, `b1`, `W2 (32, 16)`, `b2`, `W3 (16, 5)` and `b3`.
         family: what they were trained on, in words.
+        theta: neighbours with a smaller |a_ij| are not put into the same aggregate.
+        drop: aggregates with a smaller share of the sum of |a_ij| in a row are not interpolated from.
 
     Raises:
-        ValueError: an array is missing, has another shape, or holds numbers that are not finite.
+        ValueError: an array is missing, has another shape, or holds numbers that are not finite; `theta` or
+            `drop` is not at least 0 and below 1.
 
     Example:
         >>> GraphWeights().parameters["W3"].any()
@@ -71,6 +74,8 @@ class GraphWeights:
 
     parameters: Mapping[str, np.ndarray] = field(default_factory=lambda: _initial(0))
     family: str = "untrained"
+    theta: float = 0.0
+    drop: float = 0.0
 
     def __post_init__(self) -> None:
         expected = {name: value.shape for name, value in _initial(0).items()}
@@ -84,6 +89,10 @@ class GraphWeights:
                     f"{shape}"
                 )
 
+        for name, number in (("theta", self.theta), ("drop", self.drop)):
+            if not 0 <= number < 1:
+                raise ValueError(f"{name}={number} should be at least 0 and below 1")
+
     def rows(self, features: np.ndarray, neighbours: Any, total: np.ndarray) -> RowWeights:
         """Weights of the rows of a level from what `describe` says about them."""
         return row_weights(self.parameters, features, neighbours, total, np.tanh)
@@ -91,7 +100,8 @@ class GraphWeights:
     def save(self, path: str | PathLike) -> None:
         """Write them to a JSON file."""
         arrays = {name: np.asarray(value).tolist() for name, value in self.parameters.items()}
-        record = {"format": _FORMAT, "family": self.family, "parameters": arrays}
+        numbers = {"family": self.family, "theta": self.theta, "drop": self.drop}
+        record = {"format": _FORMAT, **numbers, "parameters": arrays}
         Path(path).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
     @classmethod
@@ -107,7 +117,7 @@ class GraphWeights:
             if not isinstance(record, dict) or record.get("format") != _FORMAT:
                 raise ValueError(f"its format is not {_FORMAT!r}")
             arrays = {name: np.array(value, float) for name, value in record["parameters"].items()}
-            return cls(arrays, str(record["family"]))
+            return cls(arrays, str(record["family"]), float(record["theta"]), float(record["drop"]))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{path} holds no weights of a GraphPreconditioner: {error}. They are written by its `save`"
