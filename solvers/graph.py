@@ -1,4 +1,4 @@
-"""A learned algebraic multigrid cycle for sparse matrices without a grid, symmetric positive definite by construction."""
+"""A learned algebraic multigrid cycle for sparse matrices without a grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self, final
 import numpy as np
 from scipy import sparse
 
-from solvers.graph_hierarchy import GraphLevel, NotPositive, hierarchy, unit_diagonal
+from solvers.graph_hierarchy import Csr, GraphLevel, NotPositive, hierarchy, unit_diagonal
 from solvers.graph_loops import relax, residual
 from solvers.graph_weights import GraphWeights
 from solvers.preconditioner import Preconditioner
@@ -21,17 +21,17 @@ _PRETRAINED = Path(__file__).parent / "pretrained"
 
 @final
 class GraphPreconditioner(Preconditioner):
-    r"""One V-cycle of smoothed aggregation for any sparse symmetric positive definite matrix, learned or classical.
+    r"""One V-cycle of smoothed aggregation, classical or learned, for any symmetric positive definite matrix.
 
-    A network of 1 000 weights looks at the graph of each level during `setup`, and says for each row how to smooth
-    the prolongation $P$ and how far to relax. With the relaxation $S$ of two sweeps before the coarse
+    A network of 800 weights looks at the graph of each level during `setup`, and says for each row how to
+    smooth the prolongation $P$ and how far to relax. With the relaxation $S$ of two sweeps before the coarse
     correction, its $A$-adjoint $S^*$ after it, and the coarse matrix $P^\top AP$,
 
     $$ B = (I - S^*(I - P B_c P^\top A)S)\,A^{-1} . $$
 
-    A sweep with factors $\omega_i$ between 0 and 2 never makes the error greater in the norm of $A$, in whatever
-    order, so $B$ is symmetric positive definite for *any* $P$: what is learned decides how fast conjugate
-    gradients converge, never whether. Applying it takes no network: sparse products and compiled sweeps.
+    A sweep with factors $\omega_i$ between 0 and 2 never makes the error greater in the norm of $A$: $B$ is
+    symmetric positive definite for *any* $P$: what is learned decides how fast conjugate gradients converge,
+    never whether. Applying it takes no network: sparse products and compiled sweeps.
 
     Args:
         weights: what is learned; those of classical smoothed aggregation when None.
@@ -78,8 +78,8 @@ class GraphPreconditioner(Preconditioner):
             block_size: unknowns at each point, one after another, that are grouped together; found from
                 the pattern, or the blocks of a `bsr_array`, when None.
 
-        Where A turns out not to be positive definite, Jacobi's preconditioner is used instead, with a warning
-        and a note.
+        Where A turns out not to be positive definite, Jacobi's preconditioner is used instead; where unknowns
+        cannot be grouped any more, the level is relaxed only. A warning and `notes` say so.
 
         Raises:
             TypeError: A is complex, or no matrix.
@@ -97,9 +97,11 @@ class GraphPreconditioner(Preconditioner):
                 scaled, B / self._scale[:, None], block, self.weights, self.max_coarse
             )
         except NotPositive as error:
-            self._levels = []
+            self._levels, self._inverse = [], None
             self.notes = [f"A is not positive definite, {error}: Jacobi's preconditioner is used"]
-            warnings.warn(self.notes[0], stacklevel=2)
+        if self._inverse is None:
+            for note in self.notes:
+                warnings.warn(note, stacklevel=2)
         self._buffers = [np.empty((3, level.A.shape[0])) for level in self._levels]
         self._begin(A.shape[0])
         self.setup_seconds = time.perf_counter() - start
@@ -175,13 +177,13 @@ def _require_pyamg() -> None:
         raise ImportError("GraphPreconditioner groups unknowns with PyAMG: pip install pyamg") from error
 
 
-def prepared(A: Any, B: Any, block_size: int | None = None) -> tuple[sparse.csr_matrix, np.ndarray, int]:
+def prepared(A: Any, B: Any, block_size: int | None = None) -> tuple[Csr, np.ndarray, int]:
     """Check the arguments of `setup`; return matrix, near-nullspace `(n, k)` and unknowns at each point."""
     A, block = _checked(A, block_size)
     return A, _near_nullspace(A, B, block), block
 
 
-def _checked(A: Any, block_size: int | None) -> tuple[sparse.csr_matrix, int]:
+def _checked(A: Any, block_size: int | None) -> tuple[Csr, int]:
     """The matrix in float64 and sorted, and the number of unknowns at each point."""
     if not sparse.issparse(A):
         if not isinstance(A, np.ndarray):
@@ -196,18 +198,22 @@ def _checked(A: Any, block_size: int | None) -> tuple[sparse.csr_matrix, int]:
         block_size = A.blocksize[0]
     matrix = sparse.csr_matrix(A, dtype=np.float64, copy=True)
     matrix.sum_duplicates()
+    if matrix.nnz < 2**31:  # the kernels are compiled for one type of indices, and 32 bits are faster
+        matrix.indices, matrix.indptr = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
     if not np.isfinite(matrix.data).all():
         raise ValueError("A holds numbers that are not finite")
     diagonal = matrix.diagonal()
     if not (diagonal > 0).all():
         i = int(np.argmin(diagonal))
-        raise ValueError(f"A[{i}, {i}] is {diagonal[i]:g}: a positive definite matrix has a positive diagonal")
+        raise ValueError(
+            f"A[{i}, {i}] is {diagonal[i]:g}: a positive definite matrix has a positive diagonal"
+        )
     apart = sparse.coo_matrix(matrix - matrix.T)
     relative = np.abs(apart.data) / np.sqrt(diagonal[apart.row] * diagonal[apart.col])
     if relative.max(initial=0.0) > 1e-8:
         raise ValueError(
-            f"A is not symmetric: A - A.T reaches {relative.max():.1e} of the diagonal; take (A + A.T) / 2 if that "
-            "is what you mean"
+            f"A is not symmetric: A - A.T reaches {relative.max():.1e} of the diagonal; take (A + A.T) / 2 "
+            "if that is what you mean"
         )
     block = _blocks(matrix) if block_size is None else block_size
     if not 1 <= block <= n or n % block:
@@ -215,7 +221,7 @@ def _checked(A: Any, block_size: int | None) -> tuple[sparse.csr_matrix, int]:
     return matrix, block
 
 
-def _blocks(A: sparse.csr_matrix) -> int:
+def _blocks(A: Csr) -> int:
     """Greatest of 3, 2 and 1 for which the pattern consists of full square blocks."""
     for k in (3, 2):
         if A.shape[0] % k == 0 and A.shape[0] > 2 * k and len(A.tobsr((k, k)).indices) * k * k == A.nnz:
@@ -223,7 +229,7 @@ def _blocks(A: sparse.csr_matrix) -> int:
     return 1
 
 
-def _near_nullspace(A: sparse.csr_matrix, B: Any, block: int) -> np.ndarray:
+def _near_nullspace(A: Csr, B: Any, block: int) -> np.ndarray:
     n = A.shape[0]
     if B is None:
         constants = np.kron(np.ones((n // block, 1)), np.eye(block))
@@ -239,6 +245,6 @@ def _near_nullspace(A: sparse.csr_matrix, B: Any, block: int) -> np.ndarray:
     return B
 
 
-def _roughness(A: sparse.csr_matrix, v: np.ndarray) -> float:
+def _roughness(A: Csr, v: np.ndarray) -> float:
     """Energy over the diagonal part of it."""
     return float((v * (A @ v)).sum() / (A.diagonal()[:, None] * v**2).sum())

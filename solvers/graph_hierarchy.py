@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
 
 from solvers.graph_loops import relax, smooth_prolongation, spread
 from solvers.graph_weights import GraphWeights, RowWeights
+
+Csr: TypeAlias = Any
+"""A `csr_matrix`; SciPy's stubs say too little about those."""
 
 _FILL = 0.7  # of the entries of a matrix: most that the next coarser may have with a smoothed prolongation
 _SLOW = 0.8  # of the unknowns of a level: most that the next coarser may have
@@ -19,10 +22,10 @@ _SLOW = 0.8  # of the unknowns of a level: most that the next coarser may have
 class GraphLevel:
     """A matrix with unit diagonal, its relaxation factors, and the way to the next coarser level."""
 
-    A: sparse.csr_matrix
+    A: Csr
     weights: RowWeights
-    P: sparse.csr_matrix | None = None
-    R: sparse.csr_matrix | None = None
+    P: Csr | None = None
+    R: Csr | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Aggregation:
         beside: number of aggregates on the pattern of each row `(n,)`.
     """
 
-    tentative: sparse.csr_matrix
+    tentative: Csr
     coarse: np.ndarray
     aggregate: np.ndarray
     beside: np.ndarray
@@ -46,7 +49,7 @@ class NotPositive(Exception):
     """A matrix of the hierarchy is not positive semi-definite, so neither is the finest."""
 
 
-def unit_diagonal(A: sparse.csr_matrix) -> tuple[sparse.csr_matrix, np.ndarray]:
+def unit_diagonal(A: Csr) -> tuple[Csr, np.ndarray]:
     """Return $SAS$ with ones on its diagonal, and $S$ `(n,)`; zero rows stay.
 
     Raises:
@@ -58,11 +61,16 @@ def unit_diagonal(A: sparse.csr_matrix) -> tuple[sparse.csr_matrix, np.ndarray]:
         raise NotPositive(f"a diagonal entry is {diagonal.min():.2e}")
     good = diagonal > 1e-13 * size if (diagonal <= 0).any() else diagonal > 0
     scale = np.where(good, 1 / np.sqrt(np.where(good, diagonal, 1.0)), 0.0)
-    S = sparse.diags_array(scale)
-    return sparse.csr_matrix(S @ A @ S), scale
+    values = A.data * scale[_row(A)] * scale[A.indices]
+    return sparse.csr_matrix((values, A.indices, A.indptr), shape=A.shape), scale
 
 
-def relaxed(A: sparse.csr_matrix, B: np.ndarray, sweeps: int = 4) -> np.ndarray:
+def _row(A: Csr) -> np.ndarray:
+    """Row of each entry."""
+    return np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
+
+
+def relaxed(A: Csr, B: np.ndarray, sweeps: int = 4) -> np.ndarray:
     """Near-nullspace brought closer to the nullspace by relaxation, so that it knows of the boundary."""
     ones, zero = np.ones(A.shape[0]), np.zeros(A.shape[0])
     columns = [np.ascontiguousarray(column) for column in B.T]
@@ -72,7 +80,7 @@ def relaxed(A: sparse.csr_matrix, B: np.ndarray, sweeps: int = 4) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def aggregate(A: sparse.csr_matrix, B: np.ndarray, block: int, theta: float, drop: float) -> Aggregation | None:
+def aggregate(A: Csr, B: np.ndarray, block: int, theta: float, drop: float) -> Aggregation | None:
     """Group unknowns, `block` in a row always together; None where nothing can be grouped.
 
     Source: Vanek, Mandel, Brezina, Algebraic multigrid by smoothed aggregation, Computing 56 (1996).
@@ -80,21 +88,23 @@ def aggregate(A: sparse.csr_matrix, B: np.ndarray, block: int, theta: float, dro
     from pyamg.aggregation import fit_candidates, standard_aggregation
     from pyamg.strength import symmetric_strength_of_connection
 
-    strength = symmetric_strength_of_connection(A if block == 1 else A.tobsr((block, block)), theta)
-    groups, _ = standard_aggregation(sparse.csr_matrix(strength))
+    blocks: Any = A if block == 1 else A.tobsr((block, block))
+    threshold: Any = theta  # the stubs want an integer
+    strength = symmetric_strength_of_connection(blocks, threshold)
+    groups: Csr = standard_aggregation(sparse.csr_matrix(strength))[0]
     if groups.shape[1] == 0 or groups.nnz == 0:
         return None
     tentative, coarse = fit_candidates(groups, B)
     tentative = sparse.csr_matrix(tentative)
     groups = sparse.csr_matrix(groups, dtype=np.float64)
-    touched = sparse.csr_matrix(_sizes(A, block) @ groups)
-    row = np.repeat(np.arange(touched.shape[0]), np.diff(touched.indptr))
+    touched: Csr = sparse.csr_matrix(_sizes(A, block) @ groups)
+    row = _row(touched)
     share = touched.data / np.bincount(row, touched.data, touched.shape[0])[row]
     touched.data = np.where(share >= drop, 1.0, 0.0)
     touched = sparse.csr_matrix(touched + groups)
     touched.eliminate_zeros()
     k = B.shape[1]
-    full = sparse.kron(touched, np.ones((block, k)), format="csr")
+    full: Csr = sparse.kron(touched, np.ones((block, k)), format="csr")
     full.sort_indices()
     full.data = np.zeros(full.nnz)
     spread(tentative.indptr, tentative.indices, tentative.data, full.indptr, full.indices, full.data)
@@ -104,7 +114,7 @@ def aggregate(A: sparse.csr_matrix, B: np.ndarray, block: int, theta: float, dro
     return Aggregation(full, coarse, np.repeat(owner, block), np.repeat(beside, block))
 
 
-def _sizes(A: sparse.csr_matrix, block: int) -> sparse.csr_matrix:
+def _sizes(A: Csr, block: int) -> Csr:
     """Norms of the blocks of a matrix."""
     if block == 1:
         return sparse.csr_matrix((np.abs(A.data), A.indices, A.indptr), shape=A.shape)
@@ -114,12 +124,10 @@ def _sizes(A: sparse.csr_matrix, block: int) -> sparse.csr_matrix:
     return sparse.csr_matrix((norms, blocks.indices, blocks.indptr), shape=(n, n))
 
 
-def describe(
-    A: sparse.csr_matrix, B: np.ndarray, found: Aggregation, depth: int
-) -> tuple[np.ndarray, sparse.csr_matrix, np.ndarray]:
+def describe(A: Csr, B: np.ndarray, found: Aggregation, depth: int) -> tuple[np.ndarray, Csr, np.ndarray]:
     """Features `(n, 11)` of the rows, averages over their neighbours `(n, n)`, and sums of |a_ij| `(n,)`."""
     n = A.shape[0]
-    row = np.repeat(np.arange(n), np.diff(A.indptr))
+    row = _row(A)
     away = row != A.indices
     value = np.where(away, A.data, 0.0)
     size = np.abs(value)
@@ -128,8 +136,9 @@ def describe(
         return np.bincount(row, values, n)
 
     weight = total(size)
+    filled = np.diff(A.indptr) > 0
     greatest = np.zeros(n)
-    np.maximum.at(greatest, row, size)
+    greatest[filled] = np.maximum.reduceat(size, A.indptr[:-1][filled])
     same = (found.aggregate[row] == found.aggregate[A.indices]) & (found.aggregate[row] >= 0)
     members = np.bincount(found.aggregate[found.aggregate >= 0])
     safe = np.where(weight > 0, weight, 1.0)
@@ -154,7 +163,7 @@ def describe(
     return np.clip(features, -5, 5), neighbours, 1 + weight
 
 
-def smoothed(A: sparse.csr_matrix, found: Aggregation, weights: RowWeights) -> sparse.csr_matrix:
+def smoothed(A: Csr, found: Aggregation, weights: RowWeights) -> Csr:
     """Two smoothing steps of the tentative prolongation on its pattern."""
     P = found.tentative
     values, result = P.data, np.empty_like(P.data)
@@ -169,9 +178,9 @@ def smoothed(A: sparse.csr_matrix, found: Aggregation, weights: RowWeights) -> s
 
 
 def hierarchy(
-    A: sparse.csr_matrix, B: np.ndarray, block: int, weights: GraphWeights, max_coarse: int
+    A: Csr, B: np.ndarray, block: int, weights: GraphWeights, max_coarse: int
 ) -> tuple[list[GraphLevel], np.ndarray | None, list[str]]:
-    """Levels from the finest, with unit diagonal, to the coarsest; the inverse of the latter; what is to be told.
+    """Levels from the finest, with unit diagonal, to the coarsest; its inverse; what is to be told.
 
     The inverse is None where grouping stopped at a matrix too large for one: it is relaxed only.
 
@@ -197,7 +206,7 @@ def hierarchy(
             coarse = sparse.csr_matrix(P.T @ sparse.csr_matrix(A @ P))
             notes.append(f"level {len(levels)}: a smoothed prolongation would fill the coarse matrix")
         coarse, scale = unit_diagonal(coarse)
-        P = sparse.csr_matrix(P @ sparse.diags_array(scale))
+        P.data *= scale[P.indices]
         levels.append(GraphLevel(A, row, P, sparse.csr_matrix(P.T)))
         safe = np.where(scale > 0, scale, np.inf)
         A, B, block = coarse, found.coarse / safe[:, None], B.shape[1]

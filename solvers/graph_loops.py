@@ -50,7 +50,7 @@ def smooth_prolongation(
 ):
     """Write `P - diag(step) (A P - diag(kept) proj(A P))` to result, all on the pattern of P.
 
-    proj is, row by row, the projection on what changes `P @ coarse`: with `kept` 1 the product stays as it is.
+    proj is, row by row, the projection on what changes `P @ coarse`: with `kept` 1 that product stays.
     `width` is the number of columns of P.
     """
     k = coarse.shape[1]

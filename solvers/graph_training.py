@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from solvers.graph_hierarchy import aggregate, describe, relaxed, unit_diagonal
+from solvers.graph_hierarchy import Csr, aggregate, describe, relaxed, unit_diagonal
 from solvers.graph_operands import DenseOperand, SparseOperand
 from solvers.graph_weights import GraphWeights, initial_weights, row_weights
 
@@ -48,8 +48,8 @@ def train_graph(
         batch: matrices per step.
         learning_rate: at the start.
         iterations: of conjugate gradients.
-        max_coarse: unknowns of the coarsest level; fewer than when solving, so that small matrices have as many
-            levels as large ones.
+        max_coarse: unknowns of the coarsest level; fewer than when solving, so that small matrices have as
+            many levels as large ones.
         seed: of the draws and of the initial weights.
         progress: called with the number of the step and its loss.
 
@@ -101,7 +101,7 @@ def train_graph(
 
 
 def differentiable_cycle(
-    A: sparse.csr_matrix,
+    A: Csr,
     B: np.ndarray,
     block: int,
     parameters: dict[str, Tensor],
@@ -111,7 +111,8 @@ def differentiable_cycle(
     """The cycle of `GraphPreconditioner` for a matrix with unit diagonal, in torch.
 
     Gradients flow through prolongations, coarse matrices and relaxation, not through what the network is told
-    about coarse levels. Of `weights` `theta` and `drop` count; `B` has been relaxed already. Returns a function of columns `(n, k)`.
+    about coarse levels. Of `weights` `theta` and `drop` count; `B` has been relaxed already. Returns a
+    function of columns `(n, k)`.
     """
     import torch
 

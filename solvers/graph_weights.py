@@ -53,9 +53,10 @@ class GraphWeights:
 
     $$ h = \tanh(fW_1 + b_1), \quad g = \tanh([h, Sh]W_2 + b_2), \quad o = gW_3 + b_3 , $$
 
-    from which follow the five numbers per row of `RowWeights`: $4/3 + o_1$ and $o_2$ over the sum of $|a_{ij}|$
-    in the row, $o_3$, and $1 + 0.9\tanh o_{4,5}$. Features are numbers of the matrix scaled to unit diagonal:
-    they do not change when the matrix is multiplied by a number or its rows are numbered differently.
+    from which follow the five numbers per row of `RowWeights`: $4/3 + o_1$ and $o_2$ over the sum of
+    $|a_{ij}|$ in the row, $o_3$, and $1 + 0.9\tanh o_{4,5}$. Features are numbers of the matrix scaled to
+    unit diagonal: they do not change when the matrix is multiplied by a number or its rows are numbered
+    differently.
 
     Attributes:
         parameters: arrays `W1 (11, 16)`, `b1`, `W2 (32, 16)`, `b2`, `W3 (16, 5)` and `b3`.
@@ -85,8 +86,8 @@ class GraphWeights:
             value = np.asarray(self.parameters[name])
             if value.shape != shape or value.dtype.kind != "f" or not np.isfinite(value).all():
                 raise ValueError(
-                    f"weights {name} are {value.dtype} of shape {value.shape}, expected finite numbers of shape "
-                    f"{shape}"
+                    f"weights {name} are {value.dtype} of shape {value.shape}, expected finite numbers of "
+                    f"shape {shape}"
                 )
 
         for name, number in (("theta", self.theta), ("drop", self.drop)):
@@ -132,9 +133,7 @@ def row_weights(
     h = tanh(features @ p["W1"] + p["b1"])
     g = tanh(h @ p["W2"][:HIDDEN] + (neighbours @ h) @ p["W2"][HIDDEN:] + p["b2"])
     o = (g @ p["W3"] + p["b3"]).T
-    return RowWeights(
-        (4 / 3 + o[0]) / total, o[1] / total, o[2], 1 + 0.9 * tanh(o[3]), 1 + 0.9 * tanh(o[4])
-    )
+    return RowWeights((4 / 3 + o[0]) / total, o[1] / total, o[2], 1 + 0.9 * tanh(o[3]), 1 + 0.9 * tanh(o[4]))
 
 
 def initial_weights(seed: int) -> GraphWeights:

@@ -1,4 +1,4 @@
-"""The graph preconditioner: positive for any weights, invariant, better than IC(0), and safe on any matrix."""
+"""The graph preconditioner: positive for any weights, invariant, better than IC(0), safe on any matrix."""
 
 import sys
 import warnings
@@ -21,12 +21,12 @@ from solvers import GraphPreconditioner, GraphWeights, check_preconditioner, fcg
 from solvers.graph import prepared
 from solvers.graph_hierarchy import aggregate, describe, relaxed, smoothed, unit_diagonal
 from solvers.graph_loops import solve_small
-from solvers.graph_training import differentiable_cycle
 from solvers.graph_operands import DenseOperand, SparseOperand
+from solvers.graph_training import differentiable_cycle
 from solvers.graph_weights import random_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from incomplete_cholesky import IncompleteCholesky  # noqa: E402
+from incomplete_cholesky import IncompleteCholesky
 
 
 def flow(size, index, contrast=1.0):
@@ -106,7 +106,9 @@ def test_multiplying_the_matrix_or_scaling_its_unknowns_does_not_matter(problem,
     near = np.ones((n, 1)) if B is None else B
     plain = GraphPreconditioner.from_pretrained().setup(A, near)
     scaled = GraphPreconditioner.from_pretrained().setup(sparse.csr_matrix(S @ A @ S), near / s[:, None])
-    np.testing.assert_allclose(s * (scaled @ (s * b)), plain @ b, rtol=1e-6, atol=1e-9 * np.abs(plain @ b).max())
+    np.testing.assert_allclose(
+        s * (scaled @ (s * b)), plain @ b, rtol=1e-6, atol=1e-9 * np.abs(plain @ b).max()
+    )
 
 
 def test_numbering_changes_neither_what_is_learned_nor_how_fast_it_converges(rock):
@@ -281,6 +283,15 @@ def test_a_matrix_that_is_not_positive_definite_gets_jacobi_and_a_warning():
         assert GraphPreconditioner().setup(anisotropic(20, 1.0)).notes == []
 
 
+def test_a_level_that_does_not_coarsen_is_relaxed_only_with_a_warning():
+    A, B = anisotropic(20, 1.0), np.random.default_rng(0).standard_normal((400, 6))
+    with pytest.warns(UserWarning, match="grouping of unknowns stopped at 400, which are relaxed only"):
+        M = GraphPreconditioner().setup(A, B)
+    assert M.levels == 1 and M.notes
+    assert check_preconditioner(A, M, tolerance=1e-10).is_spd
+    assert steps(A, np.ones(400), M) < steps(A, np.ones(400), None)
+
+
 def test_what_cannot_be_coarsened_well_is_told():
     M = GraphPreconditioner().setup(laplacian_of_a_random_graph(800, 3, 0))
     assert any("fill" in note for note in M.notes)
@@ -373,9 +384,18 @@ def test_weights_survive_a_file(tmp_path, rock):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", "not JSON", '{"format": "opflow graph weights 1"}', '{"format": "opflow graph weights 2"}']
+    [
+        "",
+        "[]",
+        "{}",
+        "not JSON",
+        '{"format": "opflow graph weights 1"}',
+        '{"format": "opflow graph weights 2"}',
+    ]
     + [
-        '{"format": "opflow graph weights 1", "family": "x", "theta": 0, "drop": 0, "parameters": %s}' % part
+        '{"format": "opflow graph weights 1", "family": "x", "theta": 0, "drop": 0, "parameters": '
+        + part
+        + "}"
         for part in ("{}", '{"W1": 3}', "[1]", '{"W1": [["a"]]}', '{"W1": [[1], [2, 3]]}')
     ],
 )
@@ -390,7 +410,9 @@ def test_errors_of_weights(tmp_path):
     good = GraphWeights().parameters
     with pytest.raises(ValueError, match="expected W1, b1"):
         GraphWeights({"W1": good["W1"]})
-    with pytest.raises(ValueError, match=r"W3 are float64 of shape \(2, 2\), expected finite numbers of shape"):
+    with pytest.raises(
+        ValueError, match=r"W3 are float64 of shape \(2, 2\), expected finite numbers of shape"
+    ):
         GraphWeights({**good, "W3": np.ones((2, 2))})
     with pytest.raises(ValueError, match="finite"):
         GraphWeights({**good, "b3": np.full(5, np.nan)})
@@ -413,7 +435,12 @@ def test_errors_of_weights(tmp_path):
         (LAPLACIAN * 1j, {}, TypeError, "complex128; GraphPreconditioner works on real"),
         ("A", {}, TypeError, "A is a str, expected a sparse matrix"),
         (LAPLACIAN * np.nan, {}, ValueError, "not finite"),
-        (-LAPLACIAN, {}, ValueError, r"A\[\d+, \d+\] is -4: a positive definite matrix has a positive diagonal"),
+        (
+            -LAPLACIAN,
+            {},
+            ValueError,
+            r"A\[\d+, \d+\] is -4: a positive definite matrix has a positive diagonal",
+        ),
         (np.array([[1.0, 0.0], [0.0, 0.0]]), {}, ValueError, r"A\[1, 1\] is 0"),
         (sparse.csr_array(sparse.triu(LAPLACIAN)), {}, ValueError, r"not symmetric.*\(A \+ A.T\) / 2"),
         (LAPLACIAN, {"B": np.ones(3)}, ValueError, r"B has shape \(3,\).*A has 16 rows"),
