@@ -123,17 +123,26 @@ def compare(family: str, size: float, meshes: int) -> None:
 
 
 def train(path: str) -> None:
-    """Train the weights that come with the package: a few minutes."""
+    """Train the weights that come with the package: ten minutes."""
+    import pyamg
+
     laws = ((0.04, 1.0), (0.03, 0.0), (0.025, 1.0), (0.02, 1.0), (0.02, 1.5), (0.012, 1.0))
     sizes = (0.05, 0.04, 0.035, 0.03, 0.025, 0.02)
     systems = [flow(size, TRAINING, i, contrast) for i, (size, contrast) in enumerate(laws)]
     systems += [elasticity(size, TRAINING, 100 + i) for i, size in enumerate(sizes)]
+    # What is far from both families should not suffer.
+    systems += [
+        (pyamg.gallery.poisson(shape, format="csr"), None, None) for shape in ((300,), (22, 22), (8, 8, 8))
+    ]
+    stencil = pyamg.gallery.diffusion_stencil_2d(epsilon=0.01, theta=0.5, type="FE")
+    systems.append((pyamg.gallery.stencil_grid(stencil, (20, 20), format="csr"), None, None))
     print(f"{len(systems)} matrices of {', '.join(str(A.shape[0]) for A, _, _ in systems)} unknowns")
     weights = train_graph(
         [(A, B) for A, _, B in systems],
-        family="Darcy flow (contrast 0 to 1.5) and plane strain on polygons with holes, linear triangles",
+        family="Darcy flow and plane strain on polygons with holes, linear triangles; a few grids",
         weights=GraphWeights(drop=0.02),
         steps=400,
+        batch=5,
         learning_rate=1e-2,
         iterations=10,
         progress=lambda step, loss: print(step, f"{loss:.4f}", flush=True) if step % 20 == 0 else None,

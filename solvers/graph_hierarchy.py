@@ -99,7 +99,7 @@ def aggregate(A: Csr, B: np.ndarray, block: int, theta: float, drop: float) -> A
     groups = sparse.csr_matrix(groups, dtype=np.float64)
     touched: Csr = sparse.csr_matrix(_sizes(A, block) @ groups)
     row = _row(touched)
-    share = touched.data / np.bincount(row, touched.data, touched.shape[0])[row]
+    share = touched.data / np.maximum(np.bincount(row, touched.data, touched.shape[0])[row], 1e-300)
     touched.data = np.where(share >= drop, 1.0, 0.0)
     touched = sparse.csr_matrix(touched + groups)
     touched.eliminate_zeros()

@@ -33,7 +33,7 @@ def train_graph(
     r"""Train weights on matrices of a family, so that conjugate gradients converge faster on others of it.
 
     Each step draws matrices and right-hand sides, takes `iterations` steps $x_m$ of preconditioned conjugate
-    gradients, and follows the gradient of the mean of
+    gradients, fewer where eight digits have been gained before, and follows the gradient of the mean of
 
     $$ \frac1m \log \frac{\|x_m - A^{-1}b\|_A}{\|A^{-1}b\|_A} . $$
 
@@ -172,7 +172,10 @@ def _rate(A: SparseOperand, b: Tensor, solve: Callable[[Tensor], Tensor], iterat
     x, r = torch.zeros_like(b), b
     z = solve(r)
     p, rz = z, (r * z).sum(0)
-    for _ in range(iterations):
+    start, taken = rz.detach(), 0
+    # Beyond that the gradient would be that of rounding.
+    while taken < iterations and (rz.detach() > 1e-16 * start).all():
+        taken += 1
         Ap = A @ p
         step = rz / (p * Ap).sum(0)
         x, r = x + step * p, r - step * Ap
@@ -181,4 +184,4 @@ def _rate(A: SparseOperand, b: Tensor, solve: Callable[[Tensor], Tensor], iterat
         p = z + rz / last * p
     error = exact - x
     ratio = (error * (A @ error)).sum(0) / (exact * b).sum(0)
-    return torch.log(ratio).mean() / (2 * iterations)
+    return torch.log(ratio).mean() / (2 * taken)

@@ -265,6 +265,16 @@ def test_converges_on_every_positive_definite_matrix(name, pretrained):
         assert result.iterations <= plain.iterations + 2
 
 
+@pytest.mark.parametrize(
+    "B", [np.zeros(400), np.repeat([0.0, 1.0], 200), np.ones((400, 2))], ids=["0", "half", "twice"]
+)
+def test_a_near_nullspace_without_full_rank_does_no_harm(B):
+    A = anisotropic(20, 1.0)
+    M = GraphPreconditioner.from_pretrained(max_coarse=10).setup(A, B)
+    assert check_preconditioner(A, M, tolerance=1e-10).is_spd
+    assert steps(A, np.ones(400), M) < steps(A, np.ones(400), None)
+
+
 def test_a_diagonal_matrix_is_solved_at_once():
     A = sparse.diags_array(10.0 ** np.linspace(-8, 8, 300))
     M = GraphPreconditioner(random_weights(0)).setup(A)
