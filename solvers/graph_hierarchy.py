@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from solvers.graph_loops import relax, smooth_prolongation, spread
+from solvers.graph_loops import relax, smooth_prolongation, spread, survey
 from solvers.graph_weights import GraphWeights, RowWeights
 
 Csr: TypeAlias = Any
@@ -127,31 +127,20 @@ def _sizes(A: Csr, block: int) -> Csr:
 def describe(A: Csr, B: np.ndarray, found: Aggregation, depth: int) -> tuple[np.ndarray, Csr, np.ndarray]:
     """Features `(n, 11)` of the rows, averages over their neighbours `(n, n)`, and sums of |a_ij| `(n,)`."""
     n = A.shape[0]
-    row = _row(A)
-    away = row != A.indices
-    value = np.where(away, A.data, 0.0)
-    size = np.abs(value)
-
-    def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(row, values, n)
-
-    weight = total(size)
-    filled = np.diff(A.indptr) > 0
-    greatest = np.zeros(n)
-    greatest[filled] = np.maximum.reduceat(size, A.indptr[:-1][filled])
-    same = (found.aggregate[row] == found.aggregate[A.indices]) & (found.aggregate[row] >= 0)
+    sums, shares = np.empty((6, n)), np.empty(A.nnz)
+    survey(A.indptr, A.indices, A.data, found.aggregate, sums, shares)
+    weight, positive, greatest, squares, degree, inside = sums
     members = np.bincount(found.aggregate[found.aggregate >= 0])
-    safe = np.where(weight > 0, weight, 1.0)
     left = np.linalg.norm(A @ B, axis=1) / (np.linalg.norm(B, axis=1) + 1e-300)
     features = np.stack(
         [
             weight - 1,
-            total(np.maximum(value, 0)),
+            positive,
             greatest,
-            total(value**2),
-            np.log(1 + total(away)) - 2,
+            squares,
+            np.log(1 + degree) - 2,
             np.log(np.where(found.aggregate >= 0, members[found.aggregate], 1)) - 2,
-            total(np.where(same, size, 0)) / safe,
+            inside,
             np.log(np.maximum(found.beside, 1)),
             np.minimum(left, 2.0),
             np.full(n, min(depth, 3) / 2),
@@ -159,7 +148,7 @@ def describe(A: Csr, B: np.ndarray, found: Aggregation, depth: int) -> tuple[np.
         ],
         axis=1,
     )
-    neighbours = sparse.csr_matrix((size / safe[row], A.indices, A.indptr), shape=A.shape)
+    neighbours = sparse.csr_matrix((shares, A.indices, A.indptr), shape=A.shape)
     return np.clip(features, -5, 5), neighbours, 1 + weight
 
 
@@ -199,15 +188,19 @@ def hierarchy(
         row = weights.rows(features, neighbours, total)
         row = row._replace(down=np.where(alone, 1.0, row.down), up=np.where(alone, 1.0, row.up))
         P = smoothed(A, found, row)
-        coarse = sparse.csr_matrix(P.T @ sparse.csr_matrix(A @ P))
+        R = sparse.csr_matrix(P.T)
+        coarse = sparse.csr_matrix(R @ (A @ P))
         if coarse.nnz > _FILL * A.nnz:
             P = found.tentative.copy()
             P.eliminate_zeros()
-            coarse = sparse.csr_matrix(P.T @ sparse.csr_matrix(A @ P))
+            R = sparse.csr_matrix(P.T)
+            coarse = sparse.csr_matrix(R @ (A @ P))
             notes.append(f"level {len(levels)}: a smoothed prolongation would fill the coarse matrix")
+        coarse.sort_indices()  # grouping depends on the order
         coarse, scale = unit_diagonal(coarse)
         P.data *= scale[P.indices]
-        levels.append(GraphLevel(A, row, P, sparse.csr_matrix(P.T)))
+        R.data *= scale[_row(R)]
+        levels.append(GraphLevel(A, row, P, R))
         safe = np.where(scale > 0, scale, np.inf)
         A, B, block = coarse, found.coarse / safe[:, None], B.shape[1]
     n = A.shape[0]

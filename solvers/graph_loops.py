@@ -45,6 +45,37 @@ def spread(starts, columns, values, wide_starts, wide_columns, wide_values):
 
 
 @compiled
+def survey(starts, columns, values, aggregate, sums, shares):
+    """Write to sums `(6, n)` what a row has beside its diagonal, and to shares the part of each entry in it.
+
+    The six are the sum of the sizes, that of the positive entries, the greatest size, the sum of squares, the
+    number of entries, and the share of the sizes that is in the aggregate of the row.
+    """
+    for i in range(len(starts) - 1):
+        total = positive = greatest = squares = inside = 0.0
+        count = 0
+        for entry in range(starts[i], starts[i + 1]):
+            j, value = columns[entry], values[entry]
+            if j == i:
+                shares[entry] = 0.0
+                continue
+            size = abs(value)
+            shares[entry] = size
+            total += size
+            positive += max(value, 0.0)
+            greatest = max(greatest, size)
+            squares += value * value
+            count += 1
+            if aggregate[i] >= 0 and aggregate[i] == aggregate[j]:
+                inside += size
+        inverse = 1 / total if total > 0 else 0.0
+        for entry in range(starts[i], starts[i + 1]):
+            shares[entry] *= inverse
+        sums[0, i], sums[1, i], sums[2, i] = total, positive, greatest
+        sums[3, i], sums[4, i], sums[5, i] = squares, count, inside * inverse
+
+
+@compiled
 def smooth_prolongation(
     starts, columns, values, p_starts, p_columns, p_values, coarse, step, kept, width, result
 ):
