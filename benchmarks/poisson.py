@@ -2,7 +2,7 @@
 
     python benchmarks/poisson.py                       # all problems, about a quarter of an hour
     python benchmarks/poisson.py --problems box3d-128 blobs3d-128
-    python benchmarks/poisson.py --learning            # learned against the same code untrained, 20 domains each
+    python benchmarks/poisson.py --learning            # learned against the same code untrained
     python benchmarks/poisson.py --threads 2           # wall times, all cores of a machine of two
 
 Each pair of problem and method runs in a process of its own with one thread. White right-hand side, start at
@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import Any
 
 import harness
 
@@ -92,9 +93,9 @@ def measure(problem: str, method: str, threads: int, seed: int) -> dict[str, flo
             setup = time.process_time() - cpu, time.perf_counter() - wall
             times = []
             while not times or (len(times) < 5 and sum(t for t, _ in times) < 2):
-                steps: list[int] = []
+                steps: list[Any] = []
                 cpu, wall = time.process_time(), time.perf_counter()
-                x, _ = cg(A, b, M=M, rtol=TOLERANCE, callback=lambda _: steps.append(1))
+                x, _ = cg(A, b, M=M, rtol=TOLERANCE, callback=steps.append)
                 times.append((time.process_time() - cpu, time.perf_counter() - wall))
             solve = [statistics.median(t) for t in zip(*times)]
             found = {"setup": setup, "solve": solve, "iterations": len(steps), "x": x}
@@ -189,14 +190,14 @@ def table(problems: list[str], methods: list[str], threads: int) -> None:
         if not rows:
             continue
         floor = min(row["floor"] for row in rows.values())
-        print(
-            f"\n{problem}, {next(iter(rows.values()))['unknowns']:,} unknowns, {clock} seconds, {threads} threads"
-        )
+        unknowns = next(iter(rows.values()))["unknowns"]
+        print(f"\n{problem}, {unknowns:,} unknowns, {clock} seconds, {threads} threads")
         for method, row in rows.items():
             setup, solve = row[f"setup_{clock}"], row[f"solve_{clock}"]
             wrong = "" if row["residual"] <= 1.05 * TOLERANCE else f"  RESIDUAL {row['residual']:.1e}"
             print(
-                f"  {method:10} set-up {setup:8.3f}  solve {solve:8.3f}  iterations {row['iterations']:5.0f}  "
+                f"  {method:10} set-up {setup:8.3f}  solve {solve:8.3f}  "
+                f"iterations {row['iterations']:5.0f}  "
                 f"{row['memory']:6.0f} MiB  solve/floor {solve / floor:7.1f}{wrong}",
                 flush=True,
             )
@@ -264,7 +265,9 @@ def learning(threads: int = 1, count: int = 20) -> None:
         ratio, new, before = (statistics.median(v) for v in (ratios, its, old))
         print(f"{sizes}, {count} domains: median {ratio:.2f} times as fast, {before} iterations to {new}\n")
         spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
-        claim = f"learned cycle on {count} unseen domains of {sizes}: solve time of the same code untrained; iterations"
+        claim = (
+            f"learned cycle on {count} unseen domains of {sizes}, against untrained: iterations; solve time"
+        )
         harness.record(
             claim, str(new), str(before), f"{ratio:.3f}", spread, threads=threads, packages=PACKAGES
         )

@@ -119,7 +119,8 @@ def check_preconditioner(
         v = v if null is None or null.shape[1] == 0 else v - null @ (null.T @ v)
         return v / np.linalg.norm(v)
 
-    linearity = symmetry = 0.0
+    linearity: Any = 0.0
+    symmetry: Any = 0.0
     positivity = np.inf
     for _ in range(probes):
         x, y = draw(), draw()
@@ -137,7 +138,8 @@ def check_preconditioner(
         _ANY + (_LINEAR if linear else ()) + (_SYMMETRIC if linear and symmetric and positivity > 0 else ())
     )
     eigenvalues = _eigenvalues(A, M, draw(), steps) if linear and symmetric and positivity > 0 else None
-    return PreconditionerReport(linearity, symmetry, float(positivity), eigenvalues, tolerance, solvers)
+    found = (float(linearity), float(symmetry), float(positivity))
+    return PreconditionerReport(*found, eigenvalues, tolerance, solvers)
 
 
 def _eigenvalues(A: Any, M: Any, r: np.ndarray, steps: int) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from opflow.training.config import TrainConfig
 
 DESCRIPTION = """Solve Poisson problems on masked grids, and learn preconditioners for them.
 
-MASK is a .npy file of booleans, True where there is fluid, or an image or stack of images whose dark parts are.
+MASK is a .npy file of booleans, True where there is fluid, or an image or stack of images, dark there.
 
 examples:
   opflow-solve compare pores.tif --spacing 1e-5 --plot comparison.png

@@ -1,4 +1,4 @@
-"""Random masked domains with random boundary conditions: what preconditioners learn from, and are tried on."""
+"""Random masked domains with random boundary conditions, to learn from and to try preconditioners on."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class GridPoisson(LinearOperator):
             raise ValueError(f"the field has shape {field.shape}, the mask {self.mask.shape}")
         return field[self.mask]
 
-    def _matvec(self, x: np.ndarray) -> np.ndarray:
+    def _matvec(self, x: Any) -> np.ndarray:
         x = np.asarray(x).reshape(-1)
         if np.iscomplexobj(x):
             return self._matvec(x.real) + 1j * self._matvec(x.imag)

@@ -23,7 +23,7 @@ class Cells:
     """Conductances on one grid, as arrays over its cells and faces.
 
     Attributes:
-        inner: between cells, per axis, one more than cells along it; the ends of a periodic axis are its seam.
+        inner: between cells, per axis, one more than cells along it; the ends of a periodic one are its seam.
         walls: to Dirichlet faces, per axis, of each cell.
         fluid: share of each cell that is fluid.
     """

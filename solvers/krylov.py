@@ -123,10 +123,13 @@ def fcg(
         raise ValueError(f"maxiter={maxiter} should not be negative")
     if np.issubdtype(operator.dtype, np.complexfloating):
         raise TypeError(f"A is {operator.dtype}; fcg solves real symmetric systems")
+    columns: Any
     columns, shaped = _columns(A, np.asarray(b), "b", n)
-    starts = None if x0 is None else _columns(A, np.asarray(x0), "x0", n)[0]
+    starts: Any = None if x0 is None else _columns(A, np.asarray(x0), "x0", n)[0]
     if starts is not None and starts.shape != columns.shape:
-        raise ValueError(f"x0 has shape {np.shape(x0)}, b {np.shape(b)}: they should be alike")
+        raise ValueError(
+            f"x0 has shape {np.asarray(x0).shape}, b {np.asarray(b).shape}: they should be alike"
+        )
     precondition, setup = _preconditioner(M, n)
     null = _nullspace(getattr(A, "nullspace", None) if nullspace is None else nullspace, n)
     options: dict[str, Any] = {
@@ -191,7 +194,7 @@ def _columns(
     return b.reshape(n, -1), lambda x: x.reshape(b.shape)
 
 
-def _preconditioner(M: Any, n: int) -> tuple[Callable[[np.ndarray], np.ndarray] | None, float]:
+def _preconditioner(M: Any, n: int) -> tuple[Any, float]:
     if M is None:
         return None, 0.0
     seconds = float(getattr(M, "setup_seconds", 0.0))
@@ -241,8 +244,8 @@ def _solve(A, b, x0, M, classical, *, rtol, atol, maxiter, callback, m, every, n
     target = max(rtol * size, atol)
     if null is not None and np.linalg.norm(null.T @ b) > max(_COMPATIBLE * size, target):
         raise ValueError(
-            f"b is not in the range of A: {np.linalg.norm(null.T @ b) / size:.1e} of it lies in the nullspace, "
-            "so there is no solution; project it first, `op.project(b)`"
+            f"b is not in the range of A: {np.linalg.norm(null.T @ b) / size:.1e} of it lies in the "
+            "nullspace, so there is no solution; project it first, `op.project(b)`"
         )
     b = project(b)
     x = np.zeros_like(b) if x0 is None else project(x0.astype(np.float64))

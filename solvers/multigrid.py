@@ -102,13 +102,13 @@ class MultigridPreconditioner(Preconditioner):
         if not isinstance(op, GridPoisson):
             raise TypeError(
                 f"MultigridPreconditioner works on a GridPoisson, got {type(op).__name__}: make one of a "
-                "sparse matrix on a grid with GridPoisson.from_csr, and take GraphPreconditioner for any other"
+                "sparse matrix on a grid with GridPoisson.from_csr, take GraphPreconditioner for any other"
             )
         learned = self.weights.ndim
         if learned not in (None, op.mask.ndim):
             warnings.warn(
-                f"these weights were learned on domains of {learned} axes, this one has {op.mask.ndim}: the cycle "
-                "stays symmetric positive definite, but may be no better than without them",
+                f"these weights were learned on domains of {learned} axes, this one has {op.mask.ndim}: the "
+                "cycle stays symmetric positive definite, but may be no better than without them",
                 stacklevel=2,
             )
         self._of_operator = op.num_threads

@@ -40,7 +40,7 @@ class Preconditioner(LinearOperator):
     def apply(self, r: np.ndarray) -> np.ndarray:
         """Apply to a real vector `(size,)` of float32 or float64, and return one of the same type."""
 
-    def _matvec(self, x: np.ndarray) -> np.ndarray:
+    def _matvec(self, x: Any) -> np.ndarray:
         x = np.asarray(x).reshape(-1)
         if np.iscomplexobj(x):
             return self._matvec(x.real) + 1j * self._matvec(x.imag)

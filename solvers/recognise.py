@@ -41,7 +41,7 @@ def stencil_of(matrix: Any, sizes: tuple[int, ...]) -> Stencil:
         raise ValueError(
             f"the matrix has positive entries off the diagonal, so it is no stencil of diffusion; {other}"
         )
-    here, there = (np.stack(np.unravel_index(k, sizes)) for k in (i, j))
+    here, there = (np.stack(np.unravel_index(k.astype(int), sizes)) for k in (i, j))
     step = there - here
     weights = [np.zeros([m + (k == axis) for k, m in enumerate(sizes)]) for axis in range(len(sizes))]
     periodic, known = [False] * len(sizes), np.zeros(len(i), bool)
@@ -50,7 +50,7 @@ def stencil_of(matrix: Any, sizes: tuple[int, ...]) -> Stencil:
         near = straight & (step[axis] == 1)
         seam = straight & (step[axis] == m - 1) & (m > 2)
         for which, at in ((near, there), (seam, here)):
-            np.add.at(weights[axis], tuple(at[:, which]), -a[which])
+            np.subtract.at(weights[axis], tuple(at[:, which]), np.asarray(a[which]))
         if seam.any():
             periodic[axis] = True
             along = np.moveaxis(weights[axis], axis, 0)
@@ -59,8 +59,8 @@ def stencil_of(matrix: Any, sizes: tuple[int, ...]) -> Stencil:
     if not known.all():
         k = int(np.flatnonzero(~known)[0])
         raise ValueError(
-            f"the matrix joins cells {here[:, k].tolist()} and {there[:, k].tolist()}, which are no neighbours on a grid of "
-            f"{sizes}; {other}"
+            f"the matrix joins cells {here[:, k].tolist()} and {there[:, k].tolist()}, which are no "
+            f"neighbours on a grid of {sizes}; {other}"
         )
     rest = np.asarray(csr.sum(1)).reshape(sizes)
     if rest.min() < -_ROUNDING * scale:
@@ -83,10 +83,10 @@ def _with_walls(
     inside = _outer_faces(sizes, periodic) == 0
     if (rest[inside] > 0).any():
         raise ValueError(
-            "rows of cells amid the grid have positive sums: a term without derivatives, which is no stencil of "
-            "diffusion; use GraphPreconditioner for a general matrix"
+            "rows of cells amid the grid have positive sums: a term without derivatives, which is no "
+            "stencil of diffusion; use GraphPreconditioner for a general matrix"
         )
-    ends = tuple(("periodic",) * 2 if wraps else ("dirichlet",) * 2 for wraps in periodic)
+    ends: Any = tuple(("periodic",) * 2 if wraps else ("dirichlet",) * 2 for wraps in periodic)
     return Stencil(np.ones(sizes, bool), tuple(weights), (1.0,) * len(sizes), ends)
 
 

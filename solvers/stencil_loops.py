@@ -51,8 +51,8 @@ def _start(first, last, runs, right, inverse, factor, u):
             u[p] = factor * inverse[p] * right[p]
 
 
-# x, y, z are the conductances along the last axis, the one before it, and the first. Places are unsigned: indices
-# that might be negative, and count from the end, would keep the loops from becoming vector code.
+# x, y, z are the conductances along the last axis, the one before it, and the first. Places are unsigned:
+# indices that might be negative, and count from the end, would keep the loops from becoming vector code.
 _1 = np.uint64(1)
 
 

@@ -72,8 +72,8 @@ class Transfer:
             with_threads(threads, parallel, self.coarse.bounds, self._runs, *self._arguments, *arrays)
 
 
-# Places are unsigned, as in stencil_loops. Arrays with d and u at the end are weights of lower and upper
-# neighbours, x along the last axis, y along the one before, z along the first; s, t and S, T are the strides of
+# Places are unsigned, as in stencil_loops. Names with d and u at the end are weights of lower and upper
+# neighbours, x along the last axis, y along the one before, z along the first; s, t and S, T are strides of
 # the latter two in the fine and in the coarse grid.
 _1, _2 = np.uint64(1), np.uint64(2)
 

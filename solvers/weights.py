@@ -45,8 +45,9 @@ class CycleWeights:
     r"""Weights of a V-cycle; the defaults are those of a classical one.
 
     At a face between two coarse cells of fluid, with the learned outputs $a, b$ of the network as seen from
-    each of them, less those amid fluid, so that there all stays classical, the conductance is multiplied by $e^{(a_0+b_0)/2}$, and the children of a
-    cell take the share $\tfrac12 s\,\sigma(a_1)$ from the neighbour, $s$ being how far the face is open.
+    each of them, less those amid fluid, so that there all stays classical, the conductance is multiplied by
+    $e^{(a_0+b_0)/2}$, and the children of a cell take the share $\tfrac12 s\,\sigma(a_1)$ from the neighbour,
+    $s$ being how far the face is open.
 
     Attributes:
         lowest: for each level, the last one for all below: where the range of eigenvalues begins that the

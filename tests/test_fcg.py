@@ -1,4 +1,4 @@
-"""Flexible conjugate gradients: exact properties, any preconditioner, and no wrong answer called converged."""
+"""Flexible conjugate gradients: exact properties, any preconditioner, no wrong answer called converged."""
 
 import numpy as np
 import pytest
