@@ -51,7 +51,7 @@ class GridPoisson(LinearOperator):
         >>> op = GridPoisson(np.ones((8, 8), bool), spacing=1 / 8)
         >>> x, info = cg(op, np.ones(op.shape[0]))
         >>> info, round(float(op.field(x).max()), 3)
-        (0, 0.074)
+        (0, 0.073)
     """
 
     def __init__(

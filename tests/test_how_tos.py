@@ -59,3 +59,8 @@ def test_symmetry(tmp_path, monkeypatch):
         assert error.max() < 1e-3  # of a pseudoscalar little is left: its rounding counts for more
     grid = [row for row in names["certificate"].rows if row.check == "grid"]
     assert {row.verdict for row in grid} == {"pass"} and (tmp_path / "certificate.json").exists()
+
+
+def test_linear_systems():
+    names, _ = run("linear_systems")
+    assert names["info"] == 0 and names["result"].converged and not names["G"].notes
