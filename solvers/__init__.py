@@ -5,12 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from solvers.check import PreconditionerReport, check_preconditioner
+    from solvers.dcdm import DCDMPreconditioner
+    from solvers.dcdm_network import DCDMNetwork
+    from solvers.dcdm_training import train_dcdm
     from solvers.grid import GridPoisson
     from solvers.krylov import SolveResult, fcg
     from solvers.multigrid import MultigridPreconditioner
     from solvers.preconditioner import Preconditioner
 
 _WHERE = {
+    "DCDMNetwork": "dcdm_network",
+    "DCDMPreconditioner": "dcdm",
     "GridPoisson": "grid",
     "MultigridPreconditioner": "multigrid",
     "Preconditioner": "preconditioner",
@@ -18,6 +23,7 @@ _WHERE = {
     "SolveResult": "krylov",
     "check_preconditioner": "check",
     "fcg": "krylov",
+    "train_dcdm": "dcdm_training",
 }
 __all__ = sorted(_WHERE)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -22,7 +22,7 @@ PRETRAINED = ("dcdm2d", "dcdm3d")
 _LINEAR_ONLY = ("cg", "minres", "gmres", "bicgstab", "bicg", "cgs", "lgmres", "qmr", "tfqmr")
 _WARNING = (
     "scipy's {} assumes a linear preconditioner, and DCDMPreconditioner is not linear: it may stagnate or "
-    "return a wrong answer. Use solvers.fcg(A, b, M=M, m=2), which is the Deep Conjugate Direction Method, or "
+    "return a wrong answer. Use solvers.fcg(A, b, M=M, m=2), the Deep Conjugate Direction Method, or "
     "scipy.sparse.linalg.gcrotmk"
 )
 
@@ -36,7 +36,8 @@ class DCDMPreconditioner(Preconditioner):
     with the residual scattered on the grid, zero in solid cells, and padded with zeros to sizes that the
     network can halve. Only the residual is seen: a network trained on a box is used with obstacles as it is.
     `fcg(A, b, M=M, m=2)` is the published method, and is safe for any network; `scipy.sparse.linalg.gcrotmk`
-    works, too. SciPy's other solvers assume linearity: they get a `UserWarning` when they first call it.
+    works, too. SciPy's other solvers assume linearity: they get a `UserWarning` when they first call it. One
+    comes from `setup`, too, where the faces of the box are not those of the training.
 
     Args:
         network: the network, which is copied.
@@ -54,7 +55,7 @@ class DCDMPreconditioner(Preconditioner):
         >>> from solvers import fcg
         >>> mask = np.ones((40, 40), bool)
         >>> mask[10:20, 15:30] = False
-        >>> op = GridPoisson(mask, bc={"x": "neumann", "y": ("neumann", "dirichlet")})
+        >>> op = GridPoisson(mask)
         >>> M = DCDMPreconditioner.from_pretrained("dcdm2d").setup(op)
         >>> fcg(op, np.ones(op.shape[0]), M=M, m=2, rtol=1e-4, maxiter=40).converged
         True
@@ -91,16 +92,20 @@ class DCDMPreconditioner(Preconditioner):
         sizes = op.mask.shape
         if len(sizes) != self.network.ndim:
             raise ValueError(
-                f"the operator has a grid of {len(sizes)} axes {sizes}, the network is for {self.network.ndim}"
+                f"the operator has a grid of {len(sizes)} axes, the network is for {self.network.ndim}"
             )
-        unit = 2 ** self.network.levels_on(sizes)
+        self._levels = self.network.levels_on(sizes)
+        unit = 2**self._levels
         padded = tuple(-(-size // unit) * unit for size in sizes)
         inside = tuple(slice(size) for size in sizes)
-        self._grid = np.zeros(padded, self.inner_dtype)
-        self._fluid = self._grid[inside]
+        # torch's fast convolution in three dimensions takes two samples or more, so there is one of zeros.
+        alone = self.network.odd or self.inner_dtype == np.float64 or len(sizes) == 2
+        self._grid = np.zeros((1 if alone else 2, 1, *padded), self.inner_dtype)
+        self._fluid = self._grid[0, 0][inside]
         self._inside, self._mask = inside, op.mask
         self._project = op.project if op.stencil.components[1].any() else None
         self._warned = False
+        self._compare(op)
         self._begin(op.shape[0])
         self.setup_seconds = time.perf_counter() - start
         return self
@@ -114,9 +119,20 @@ class DCDMPreconditioner(Preconditioner):
             return r * 0.0  # NaN for what is not finite
         self._fluid[self._mask] = r / size
         with torch.no_grad():
-            direction = self.network(torch.from_numpy(self._grid)[None, None])[0, 0].numpy()
+            direction = self.network(torch.from_numpy(self._grid), self._levels)[0, 0].numpy()
         z = (direction[self._inside][self._mask] * size).astype(r.dtype)
         return z if self._project is None else self._project(z).astype(r.dtype)
+
+    def _compare(self, op: GridPoisson) -> None:
+        """Warn of an operator whose box has other faces than that of the training."""
+        ends, known = [list(pair) for pair in op.stencil.ends], self.trained.get("ends")
+        if known is not None and ends != known:
+            warnings.warn(
+                f"this network was trained on a box with faces {known}, the operator has {ends}: expect many "
+                "more iterations, or train one with train_dcdm",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _warn_linear_solvers(self) -> None:
         """Look for a solver of SciPy that assumes linearity among the callers."""
@@ -175,8 +191,8 @@ class DCDMPreconditioner(Preconditioner):
         for name in sorted(wanted.keys() | found.keys()):
             if wanted.get(name) != found.get(name):
                 raise ValueError(
-                    f"{folder}/model.safetensors is not of the network in its config.json: expected {name} of "
-                    f"shape {wanted.get(name, 'none')}, found {found.get(name, 'none')}"
+                    f"{folder}/model.safetensors is not of the network in its config.json: expected {name} "
+                    f"of shape {wanted.get(name, 'none')}, found {found.get(name, 'none')}"
                 )
         network.load_state_dict({name: value.float() for name, value in state.items()})
         return cls(network, dtype=dtype, trained=config.get("trained"))

@@ -84,7 +84,7 @@ def lanczos_fields(
     rng = np.random.default_rng(seed)
     fields = np.empty((samples, *op.mask.shape), np.float32)
     for begin in range(0, samples, per_start):
-        basis, diagonal, beside = _lanczos(op, op @ rng.standard_normal(op.shape[0]), vectors)
+        basis, diagonal, beside = _lanczos(op, op.matvec(rng.standard_normal(op.shape[0])), vectors)
         values, mixing = eigh_tridiagonal(diagonal, beside)
         kept = values > 1e-8 * values[-1]
         weights = np.where(kept, _weights(values), 0.0)
@@ -112,9 +112,10 @@ def krylov_residuals(
     """
     for start in starts:
         b = op.project(op.vector(start).astype(np.float64))
-        found: list[np.ndarray] = []
-        fcg(op, b, M=M, m=2, rtol=1e-6, maxiter=steps, callback=lambda x: found.append(b - op @ x))
-        for r in found:
+        iterates: list[np.ndarray] = []
+        fcg(op, b, M=M, m=2, rtol=1e-6, maxiter=steps, callback=iterates.append, fallback=False)
+        for x in iterates:
+            r = b - op.matvec(x)
             size = np.linalg.norm(r)
             if size > 0:
                 yield op.field(r / size).astype(np.float32)
@@ -149,7 +150,7 @@ def _lanczos(op: GridPoisson, start: np.ndarray, vectors: int) -> tuple[np.ndarr
     q = start / np.linalg.norm(start)
     for k in range(vectors):
         basis[k] = q
-        w = op @ q
+        w = op.matvec(q)
         diagonal.append(float(q @ w))
         for _ in range(2):  # once more for rounding
             w -= (basis[: k + 1] @ w.astype(np.float32)) @ basis[: k + 1]

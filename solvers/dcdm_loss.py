@@ -1,4 +1,4 @@
-"""What the Deep Conjugate Direction Method is trained to do: one step of steepest descent along its direction."""
+"""The loss of the Deep Conjugate Direction Method: what one step along a direction leaves of the residual."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DirectionLoss(nn.Module):
 
     def product(self, u: Tensor) -> Tensor:
         """Return $Au$ over the largest entry of $A$, for fields `(..., *sizes)`, differentiably."""
-        u = u * self.mask
+        u = u * self.get_buffer("mask")
         total = torch.zeros_like(u)
         for axis, periodic in enumerate(self.periodic):
             at = axis - len(self.periodic)
@@ -53,7 +53,7 @@ class DirectionLoss(nn.Module):
             ends = (last, first) if periodic else (torch.zeros_like(first), torch.zeros_like(last))
             flux = self.get_buffer(f"weights{axis}") * torch.cat([ends[0], u, ends[1]], at).diff(dim=at)
             total = total - flux.diff(dim=at)
-        return total * self.mask
+        return total * self.get_buffer("mask")
 
     def forward(self, direction: Tensor, b: Tensor) -> Tensor:
         """Return the loss of directions for right-hand sides, both `(batch, 1, *sizes)`."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 _POOLS = {2: F.avg_pool2d, 3: F.avg_pool3d}
 _FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}  # twice as fast on a CPU
+_LINEAR = {2: "bilinear", 3: "trilinear"}
 _COARSEST = 4  # cells along the shortest axis of the coarsest grid, where the levels are not given
 
 
@@ -22,11 +23,12 @@ class DCDMNetwork(nn.Module):
     $x \leftarrow x + \sigma(W_2\,\sigma(W_1 x))$ follow, half of them on a grid that average pooling made
     twice as coarse; what comes back up is added to what went down, and a linear map closes the channels.
 
-    The defaults are the published network for $64^3$. Three arguments are additions of this package:
-    with `bias=False` it is positively homogeneous, $f(\lambda r) = \lambda f(r)$ for $\lambda > 0$, so the
-    size of the grid, on which the entries of a normalised residual depend, does not matter; with
-    `levels=None` it goes down as far as the grid allows, with the *same* weights on all levels, so that a
-    larger grid gets one level more; with `odd=True` it is $\frac12 (f(r) - f(-r))$, at twice the cost.
+    The defaults are the published network for $64^3$. Four arguments are additions of this package. With
+    `bias=False` it is positively homogeneous, $f(\lambda r) = \lambda f(r)$ for $\lambda > 0$, so the size of
+    the grid, on which the entries of a normalised residual depend, does not matter. With `levels=None` it
+    goes down as far as the grid allows, with the *same* weights on all levels, so that a larger grid gets one
+    level more. With `smooth=True` it interpolates linearly on the way up. With `odd=True` it is
+    $\frac12 (f(r) - f(-r))$.
 
     Args:
         ndim: axes of the grid, 2 or 3.
@@ -35,6 +37,7 @@ class DCDMNetwork(nn.Module):
         levels: how often it pools, with weights of their own for each grid; None for as often as the grid
             allows, with shared weights.
         bias: whether the convolutions have biases.
+        smooth: whether to interpolate linearly on the way up, or to repeat values as published.
         odd: whether to make it odd.
 
     Raises:
@@ -59,6 +62,7 @@ class DCDMNetwork(nn.Module):
         pairs: tuple[int, int, int] = (1, 3, 2),
         levels: int | None = 1,
         bias: bool = True,
+        smooth: bool = False,
         odd: bool = False,
     ):
         super().__init__()
@@ -69,12 +73,14 @@ class DCDMNetwork(nn.Module):
         if len(pairs) != 3 or min(pairs) < 0:
             raise ValueError(f"pairs={pairs} should be three numbers, none negative")
         self.ndim, self.levels, self.odd = ndim, levels, odd
+        self.upsampling = _LINEAR[ndim] if smooth else "nearest"
         self.config: dict[str, Any] = {
             "ndim": ndim,
             "width": width,
             "pairs": list(pairs),
             "levels": levels,
             "bias": bias,
+            "smooth": smooth,
             "odd": odd,
         }
 
@@ -91,7 +97,7 @@ class DCDMNetwork(nn.Module):
         self.coarsest = sequence(pairs[1])
         self.up = nn.ModuleList(sequence(pairs[2]) for _ in range(grids))
         self.last = _CONVOLUTIONS[ndim](width, 1, 1, bias=bias)
-        self.to(memory_format=_FORMATS[ndim])
+        self.to(memory_format=_FORMATS[ndim])  # pyright: ignore[reportCallIssue]
 
     def levels_on(self, sizes: tuple[int, ...]) -> int:
         """How often it pools on a grid; its sizes must be multiples of two to that power."""
@@ -102,8 +108,12 @@ class DCDMNetwork(nn.Module):
             levels += 1
         return levels
 
-    def forward(self, r: Tensor) -> Tensor:
+    def forward(self, r: Tensor, levels: int | None = None) -> Tensor:
         """Return the direction for a residual, both `(batch, 1, *sizes)`.
+
+        Args:
+            r: the residual.
+            levels: how often to pool; `levels_on(sizes)` when None.
 
         Raises:
             ValueError: the grid has another number of axes, or a size that cannot be halved so often.
@@ -111,13 +121,17 @@ class DCDMNetwork(nn.Module):
         sizes = tuple(r.shape[2:])
         if len(sizes) != self.ndim or r.shape[1] != 1:
             raise ValueError(f"r has shape {tuple(r.shape)}, expected (batch, 1, {self.ndim} axes)")
-        levels = self.levels_on(sizes)
+        levels = self.levels_on(sizes) if levels is None else levels
         if any(size % 2**levels for size in sizes):
             raise ValueError(f"sizes {sizes} should be multiples of {2**levels}: pad the residual with zeros")
-        return (self._once(r, levels) - self._once(-r, levels)) / 2 if self.odd else self._once(r, levels)
+        if self.odd:
+            plus, minus = self._once(torch.cat([r, -r]), levels).chunk(2)
+            return (plus - minus) / 2
+        return self._once(r, levels)
 
     def _once(self, r: Tensor, levels: int) -> Tensor:
-        x = self.first(r.contiguous(memory_format=_FORMATS[self.ndim]))
+        # After the first convolution: with one channel the format of a tensor is not defined.
+        x = self.first(r).contiguous(memory_format=_FORMATS[self.ndim])
         return self.last(self._cycle(F.relu(self.second(x)), 0, levels))
 
     def _cycle(self, x: Tensor, depth: int, levels: int) -> Tensor:
@@ -127,7 +141,7 @@ class DCDMNetwork(nn.Module):
         own = 0 if self.levels is None else depth
         x = F.relu(self.turn[own](self.down[own](x)))
         below = self._cycle(_POOLS[self.ndim](x, 2), depth + 1, levels)
-        return self.up[own](F.interpolate(below, scale_factor=2.0, mode="bilinear" if self.ndim==2 else "trilinear") + x)
+        return self.up[own](F.interpolate(below, scale_factor=2.0, mode=self.upsampling) + x)
 
 
 @final

@@ -25,8 +25,8 @@ def train_dcdm(
     samples: int = 1000,
     rounds: int = 3,
     seconds: float = 600.0,
-    batch_size: int = 8,
-    learning_rate: float = 2e-3,
+    batch_size: int = 4,
+    learning_rate: float = 1e-2,
     steps: int = 10,
     seed: int = 0,
 ) -> DCDMPreconditioner:
@@ -44,7 +44,8 @@ def train_dcdm(
         rounds: how many, of equal time.
         seconds: wall time of the training steps.
         batch_size: samples per step.
-        learning_rate: the largest of each round, for Adam; it falls to zero along a cosine.
+        learning_rate: for Adam, the largest of the first round, halved in each further one; in each it falls
+            to zero along a cosine.
         steps: of `fcg` from each start of the residuals.
         seed: of the samples and their order.
 
@@ -79,7 +80,7 @@ def train_dcdm(
         b = torch.from_numpy(fields)[:, None]
         config = TrainConfig(
             batch_size=batch_size,
-            learning_rate=learning_rate,
+            learning_rate=learning_rate / 2**turn,
             optimizer="adam",
             weight_decay=0.0,
             budget_seconds=seconds / rounds,
