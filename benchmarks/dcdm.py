@@ -170,7 +170,7 @@ def compare_data(seconds, seeds=(0, 1, 2)):
     for k, step in enumerate((5, 10)):
         a, b = left["modes"][k], left["lanczos"][k]
         harness.record(
-            f"DCDM 32^2 trained {seconds:g} s on sampled modes, residual after {step} steps, on Lanczos vectors",
+            f"DCDM 32^2 trained {seconds:g} s on sampled modes, residual after {step} steps; Lanczos vectors",
             f"{a:.2e}",
             f"{b:.2e}",
             f"{b / a:.3f}",

@@ -114,7 +114,7 @@ class DCDMPreconditioner(Preconditioner):
         """Apply the network to a vector `(size,)`."""
         if not self._warned:
             self._warn_linear_solvers()
-        size = float(np.linalg.norm(r))
+        size = float(np.linalg.norm(r.astype(np.float64, copy=False)))
         if size == 0 or not np.isfinite(size):
             return r * 0.0  # NaN for what is not finite
         self._fluid[self._mask] = r / size
