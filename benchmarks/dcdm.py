@@ -5,9 +5,9 @@
     python benchmarks/dcdm.py --train dcdm3d   # train the weights of the package anew; also dcdm2d
     python benchmarks/dcdm.py --published      # what the published network gets from the same training
 
-The network has seen boxes up to 32^3 without obstacles. The test is to 1e-4 from a random right-hand side, with
-faces of the box at zero, without obstacles and with eight balls that nothing flows through. Times are CPU
-time of one thread, and the set-up of IC(0) is not counted.
+The network has seen boxes up to 32^3 without obstacles. The test is to 1e-4 from a random right-hand side,
+with faces of the box at zero, without obstacles and with eight balls that nothing flows through. Times are
+CPU time of one thread, and the set-up of IC(0) is not counted.
 """
 
 import argparse
