@@ -21,7 +21,7 @@ SIZES = (32, 64)  # the first is that of the training
 PACKAGES = ("scipy",)
 FOLDER = Path(__file__).parents[1] / "solvers" / "pretrained"
 STAGES = {
-    "dcdm2d": [{"sizes": (64, 64), "samples": 1500, "rounds": 3, "seconds": 240}],
+    "dcdm2d": [{"sizes": (64, 64), "samples": 1500, "rounds": 3, "seconds": 200}],
     "dcdm3d": [
         {"sizes": (32, 32, 32), "samples": 600, "rounds": 3, "seconds": 660},
         {"sizes": (16, 16, 16), "samples": 2000, "rounds": 2, "seconds": 190},
@@ -29,7 +29,7 @@ STAGES = {
             "sizes": (32, 32, 32),
             "samples": 400,
             "rounds": 2,
-            "seconds": 330,
+            "seconds": 270,
             "learning_rate": 5e-3,
             "batch_size": 2,
         },
