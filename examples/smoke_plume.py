@@ -1,10 +1,10 @@
-"""Smoke that rises round obstacles: fifty pressure projections on one masked grid, with a learned preconditioner.
+"""Smoke that rises round obstacles: fifty pressure projections on a masked grid, preconditioned.
 
     python examples/smoke_plume.py                # 64 x 64 x 128 cells, writes smoke_plume.png
 
-Inviscid flow on a staggered grid: advection by following the flow back, buoyancy in proportion to the smoke, and in
-each step the pressure that makes the velocity free of divergence, -div grad p = -div u, with no flux through walls and
-obstacles and p = 0 at the open top. The preconditioner is set up once; only the right-hand side changes.
+Inviscid flow on a staggered grid: advection by following the flow back, buoyancy in proportion to the smoke, and
+in each step the pressure that makes the velocity free of divergence, -div grad p = -div u, with no flux through
+walls and obstacles and p = 0 at the open top. The preconditioner is set up once; only the right-hand side changes.
 """
 
 import argparse
