@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from pde_data.lazy import attach
 
 _HOMES = {
+    "DCDMNetwork": "solvers.dcdm_network",
+    "DCDMPreconditioner": "solvers.dcdm",
     "GraphPreconditioner": "solvers.graph",
     "GraphWeights": "solvers.graph_weights",
     "GridPoisson": "solvers.grid",
@@ -17,6 +19,7 @@ _HOMES = {
     "SolveResult": "solvers.krylov",
     "check_preconditioner": "solvers.check",
     "fcg": "solvers.krylov",
+    "train_dcdm": "solvers.dcdm_training",
     "train_graph": "solvers.graph_training",
     "train_preconditioner": "solvers.training",
 }
@@ -24,6 +27,9 @@ _HOMES = {
 if TYPE_CHECKING:
     from solvers.check import PreconditionerReport as PreconditionerReport
     from solvers.check import check_preconditioner as check_preconditioner
+    from solvers.dcdm import DCDMPreconditioner as DCDMPreconditioner
+    from solvers.dcdm_network import DCDMNetwork as DCDMNetwork
+    from solvers.dcdm_training import train_dcdm as train_dcdm
     from solvers.graph import GraphPreconditioner as GraphPreconditioner
     from solvers.graph_training import train_graph as train_graph
     from solvers.graph_weights import GraphWeights as GraphWeights
@@ -35,6 +41,8 @@ if TYPE_CHECKING:
     from solvers.training import train_preconditioner as train_preconditioner
 
 __all__ = [
+    "DCDMNetwork",
+    "DCDMPreconditioner",
     "GraphPreconditioner",
     "GraphWeights",
     "GridPoisson",
@@ -44,6 +52,7 @@ __all__ = [
     "SolveResult",
     "check_preconditioner",
     "fcg",
+    "train_dcdm",
     "train_graph",
     "train_preconditioner",
 ]
