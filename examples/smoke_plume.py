@@ -109,7 +109,7 @@ def main() -> None:
         counts.append(count)
         left = float(np.abs(divergence(velocity, h)[mask]).max() * h / max(np.abs(u).max() for u in velocity))
     print(
-        f"{options.steps} projections: {np.mean(counts):.1f} iterations, {seconds / options.steps:.2f} s each; "
+        f"{options.steps} projections: {np.mean(counts):.1f} iterations, {seconds / options.steps:.2f} s; "
         f"divergence left in a cell, over the speed: {left:.0e}"
     )
     draw(smoke, mask, options.out)
