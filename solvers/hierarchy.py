@@ -199,24 +199,32 @@ def _sides(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Level:
-    """One grid of the ladder: its matrix, the inverse of its diagonal, its fields, the way down from it."""
+    """One grid of the ladder: its matrix, its fields, the way down from it."""
 
     def __init__(self, cells: Cells, mask: np.ndarray, steps: tuple[float, ...]):
         self.lines = Lines.of(mask)
         weights, diagonal = cells.flat(self.lines)
+        diagonal[diagonal == 0] = 1  # solid cells, and fluid that nothing joins to anything
         self.matrix = Matrix.of(self.lines, weights, diagonal)
-        self.inverse = np.divide(1, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
         self.periodic = cells.periodic
         self.dtype = cells.fluid.dtype
         self.steps = [self.dtype.type(step) for step in steps]
-        self.u, self.v, self.right, self.rest = (self.lines.zeros(self.dtype) for _ in range(4))
+        self.u, self.v, self.right = (self.lines.zeros(self.dtype) for _ in range(3))
         self.down: Transfer | None = None
 
 
-def ladder(stencil: Stencil, weights: CycleWeights, dtype: Any) -> tuple[list[Level], np.ndarray, float]:
-    """Build all levels; the pseudo-inverse of the coarsest matrix; what conductances were divided by."""
+def ladder(
+    stencil: Stencil, weights: CycleWeights, dtype: Any
+) -> tuple[list[Level], np.ndarray, float, bool]:
+    """Build all levels.
+
+    Returns:
+        the levels, the pseudo-inverse of the coarsest matrix, what conductances were divided by, and whether
+        some part of the fluid has no Dirichlet wall.
+    """
     cells = Cells.of(stencil, dtype)
     mask = stencil.mask
+    closed = _has_closed_part(cells, mask)
     levels = [Level(cells, mask, weights.steps(0))]
     while levels[-1].lines.unknowns > _COARSEST:
         factors = cells.factors()
@@ -231,7 +239,19 @@ def ladder(stencil: Stencil, weights: CycleWeights, dtype: Any) -> tuple[list[Le
         levels[-1].down = Transfer(level.lines, levels[-1].lines, factors, pairs)
         levels.append(level)
         cells = coarse
-    return levels, _inverse(cells, mask), cells.scale
+    return levels, _inverse(cells, mask), cells.scale, closed
+
+
+def _has_closed_part(cells: Cells, mask: np.ndarray) -> bool:
+    """Whether a connected part of the fluid has no wall; parts that a seam joins may be counted apart."""
+    from scipy.ndimage import label
+
+    labels, count = label(mask)  # pyright: ignore[reportGeneralTypeIssues]
+    grounded = np.zeros(count + 1, bool)
+    grounded[0] = True
+    for wall in cells.walls:
+        grounded[labels[wall > 0]] = True
+    return not grounded.all()
 
 
 def _inverse(cells: Cells, mask: np.ndarray) -> np.ndarray:

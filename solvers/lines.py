@@ -128,3 +128,10 @@ class Matrix:
     def arguments(self) -> tuple[Any, ...]:
         """What the kernels take."""
         return (self.diagonal, *self.weights, *self.strides)
+
+
+def clear_rim(flat: np.ndarray, lines: Lines, periodic: Sequence[bool]) -> None:
+    """Undo `fill_rim`."""
+    grid = lines.grid(flat)
+    for axis in np.flatnonzero(periodic):
+        np.moveaxis(grid, axis, 0)[[0, -1]] = 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from solvers.grid import GridPoisson
 from solvers.hierarchy import Level, ladder
-from solvers.lines import fill_rim
+from solvers.lines import clear_rim, fill_rim
 from solvers.preconditioner import Preconditioner, pretrained
 from solvers.stencil_loops import call
 from solvers.weights import CycleWeights
@@ -113,10 +113,9 @@ class MultigridPreconditioner(Preconditioner):
             )
         self._of_operator = op.num_threads
         start = time.perf_counter()
-        self._levels, self._inverse, scale = ladder(op.stencil, self.weights, self.inner_dtype)
+        self._levels, self._inverse, scale, closed = ladder(op.stencil, self.weights, self.inner_dtype)
         self._scale = 1 / scale
-        part, singular = op.stencil.components
-        self._project = op.project if singular.any() else None
+        self._project = op.project if closed else None
         self._begin(op.shape[0])
         self.setup_seconds = time.perf_counter() - start
         return self
@@ -162,13 +161,15 @@ class MultigridPreconditioner(Preconditioner):
             u, v = v, u
         # Prolongation writes into solid cells too. They never count, but must not grow.
         level.u.fill(0)
-        call("start", level.lines, threads, level.right, level.inverse, steps[0], u)
+        call("start", level.lines, threads, level.right, level.matrix.diagonal, steps[0], u)
         for step in steps[1:]:
             u, v = self._smoothed(level, step, u, v)
         fill_rim(u, level.lines, level.periodic)
-        call("residual", level.lines, threads, u, *level.matrix.arguments, level.right, level.rest)
+        # The array that is free holds the residual: outside of the fluid it is zero.
+        clear_rim(v, level.lines, level.periodic)
+        call("residual", level.lines, threads, u, *level.matrix.arguments, level.right, v)
         below = self._levels[depth + 1]
-        level.down.restrict(level.rest, below.right, threads)
+        level.down.restrict(v, below.right, threads)
         level.down.prolong(self._cycle(depth + 1), u, threads)
         for step in reversed(steps):
             u, v = self._smoothed(level, step, u, v)
@@ -179,7 +180,7 @@ class MultigridPreconditioner(Preconditioner):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Take a smoothing step from u to v; return v and u."""
         fill_rim(u, level.lines, level.periodic)
-        arguments = (u, *level.matrix.arguments, level.right, level.inverse, step, v)
+        arguments = (u, *level.matrix.arguments, level.right, step, v)
         call("smooth", level.lines, self.num_threads, *arguments)
         return v, u
 

@@ -43,12 +43,12 @@ def _gather(first, last, runs, u, factor, x):
 
 
 @compiled
-def _start(first, last, runs, right, inverse, factor, u):
-    """Write u = factor * inverse * right, the first smoothing step from zero."""
+def _start(first, last, runs, right, d, factor, u):
+    """Write u = factor * right / d, the first smoothing step from zero."""
     for run in range(first, last):
         start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
         for p in range(start, start + n):
-            u[p] = factor * inverse[p] * right[p]
+            u[p] = factor * right[p] / d[p]
 
 
 # x, y, z are the conductances along the last axis, the one before it, and the first. Places are unsigned:
@@ -104,8 +104,8 @@ def _residual(first, last, runs, u, d, x, y, z, s, t, right, r):
 
 
 @compiled
-def _smooth(first, last, runs, u, d, x, y, z, s, t, right, inverse, factor, v):
-    """Write v = u + factor * inverse * (right - A u)."""
+def _smooth(first, last, runs, u, d, x, y, z, s, t, right, factor, v):
+    """Write v = u + factor * (right - A u) / d."""
     s, t = np.uint64(s), np.uint64(t)
     for run in range(first, last):
         start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
@@ -114,16 +114,16 @@ def _smooth(first, last, runs, u, d, x, y, z, s, t, right, inverse, factor, v):
                 around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
                 around += y[p] * u[p + s] + y[p - s] * u[p - s]
                 around += z[p] * u[p + t] + z[p - t] * u[p - t]
-                v[p] = u[p] + factor * inverse[p] * (right[p] - d[p] * u[p] + around)
+                v[p] = u[p] + factor * ((right[p] + around) / d[p] - u[p])
         elif s > 0:
             for p in range(start, start + n):
                 around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
                 around += y[p] * u[p + s] + y[p - s] * u[p - s]
-                v[p] = u[p] + factor * inverse[p] * (right[p] - d[p] * u[p] + around)
+                v[p] = u[p] + factor * ((right[p] + around) / d[p] - u[p])
         else:
             for p in range(start, start + n):
                 around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
-                v[p] = u[p] + factor * inverse[p] * (right[p] - d[p] * u[p] + around)
+                v[p] = u[p] + factor * ((right[p] + around) / d[p] - u[p])
 
 
 @compiled(parallel=True)
