@@ -8,9 +8,10 @@
 Each pair of problem and method runs in a process of its own with one thread. White right-hand side, start at
 zero, SciPy's cg to a relative residual of 1e-6, which is computed anew at the end; times are CPU seconds, the
 median of several solves where they are short; memory is what the peak of the process grows by, set-up and
-solve together, and in float32 vectors what it grows by in the set-up and one application. "boxes" have Neumann faces but one Dirichlet face, "blobs" also 8 to 12 smooth obstacles with
-Neumann faces; their shapes come from seeds that no training used. The floor is ten residuals in float32, 12
-bytes per cell and 13 with a mask, at the bandwidth of a triad measured in the same process.
+solve together, and in float32 vectors what it grows by in the set-up and one application. All problems have
+Neumann faces but one Dirichlet face, "blobs" also up to 12 smooth obstacles with Neumann faces; their shapes
+come from a seed that no training used. The floor is ten residuals in float32, 12 bytes per cell and 13 with a
+mask, at the bandwidth of a triad measured in the same process.
 """
 
 import argparse
@@ -201,8 +202,8 @@ def table(problems: list[str], methods: list[str], threads: int) -> None:
             wrong = "" if row["residual"] <= 1.05 * TOLERANCE else f"  RESIDUAL {row['residual']:.1e}"
             print(
                 f"  {method:10} set-up {setup:8.3f}  solve {solve:8.3f}  "
-                f"iterations {row['iterations']:5.0f}  "
-                f"{row['memory']:6.0f} MiB, {row['own']:5.1f} vectors of its own  solve/floor {solve / floor:7.1f}{wrong}",
+                f"iterations {row['iterations']:5.0f}  {row['memory']:6.0f} MiB, {row['own']:5.1f} vectors  "
+                f"solve/floor {solve / floor:7.1f}{wrong}",
                 flush=True,
             )
             claim = f"{method} on {problem}, rtol 1e-6, {clock} s: set-up + solve, iterations"

@@ -214,7 +214,10 @@ def _problem(mask: Path, spacing: float, bc: tuple[str, ...], obstacles: str) ->
 
 
 def _array(path: Path) -> np.ndarray:
-    return np.load(path, allow_pickle=False)
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is no .npy file of numbers: {error}") from error
 
 
 def _npy(values: np.ndarray) -> bytes:

@@ -39,7 +39,7 @@ class Cells:
         scale = max(float(w.max(initial=0.0)) for w in stencil.weights) or 1.0
         inner, walls = [], []
         for axis, w in enumerate(stencil.weights):
-            w = np.moveaxis(w, axis, 0) / scale
+            w = (np.moveaxis(w, axis, 0) / scale).astype(dtype)
             mask = np.moveaxis(stencil.mask, axis, 0)
             between = np.zeros(w.shape, dtype)
             between[1:-1] = np.where(mask[1:] & mask[:-1], w[1:-1], 0)
@@ -173,10 +173,14 @@ def _series(outer: np.ndarray, within: np.ndarray) -> np.ndarray:
     """Conductance from middle to middle, column by column; the first axis goes along the columns."""
     closed = np.zeros_like(within[:1])
     below, above = np.concatenate([closed, within]), np.concatenate([within, closed])
-    product = outer * below * above
     # 1 / (1 / outer + 1 / (2 below) + 1 / (2 above)), and 0 where one of them is closed.
-    rest = below * above + 0.5 * outer * (below + above)
-    return np.divide(product, rest, out=np.zeros_like(product), where=rest > 0)
+    rest = below + above
+    rest *= outer
+    rest *= 0.5
+    below *= above
+    rest += below
+    below *= outer
+    return np.divide(below, rest, out=np.zeros_like(below), where=rest > 0)
 
 
 def _blocks(values: np.ndarray, factors: tuple[int, ...]) -> np.ndarray:
@@ -225,20 +229,24 @@ def ladder(
     cells = Cells.of(stencil, dtype)
     mask = stencil.mask
     closed = _has_closed_part(cells, mask)
-    levels = [Level(cells, mask, weights.steps(0))]
-    while levels[-1].lines.unknowns > _COARSEST:
-        factors = cells.factors()
-        if max(factors) == 1:
-            break
-        coarse, interpolation = coarsened(cells, factors, weights, len(levels))
-        mask = coarse.fluid > 0
-        level = Level(coarse, mask, weights.steps(len(levels)))
-        pairs = tuple(
-            (level.lines.rimmed(low, dtype), level.lines.rimmed(up, dtype)) for low, up in interpolation
+    levels: list[Level] = []
+    above: tuple[Any, ...] | None = None  # factors and interpolation to the level that comes next
+    while True:
+        coarsest = np.count_nonzero(mask) <= _COARSEST or max(cells.factors()) == 1
+        # The arrays of a level are made when those for the next one are no longer needed: less at a time.
+        next_cells, interpolation = (
+            (cells, []) if coarsest else coarsened(cells, cells.factors(), weights, len(levels) + 1)
         )
-        levels[-1].down = Transfer(level.lines, levels[-1].lines, factors, pairs)
+        level = Level(cells, mask, weights.steps(len(levels)))
+        if above is not None:
+            factors, pairs = above
+            flat = tuple((level.lines.rimmed(a, dtype), level.lines.rimmed(b, dtype)) for a, b in pairs)
+            levels[-1].down = Transfer(level.lines, levels[-1].lines, factors, flat)
         levels.append(level)
-        cells = coarse
+        if coarsest:
+            break
+        above = cells.factors(), interpolation
+        cells, mask = next_cells, next_cells.fluid > 0
     return levels, _inverse(cells, mask), cells.scale, closed
 
 
@@ -246,7 +254,8 @@ def _has_closed_part(cells: Cells, mask: np.ndarray) -> bool:
     """Whether a connected part of the fluid has no wall; parts that a seam joins may be counted apart."""
     from scipy.ndimage import label
 
-    labels, count = label(mask)  # pyright: ignore[reportGeneralTypeIssues]
+    found: Any = label(mask)
+    labels, count = found
     grounded = np.zeros(count + 1, bool)
     grounded[0] = True
     for wall in cells.walls:

@@ -93,8 +93,8 @@ def train_preconditioner(
     if ndim not in (2, 3):
         raise ValueError(f"ndim={ndim} should be 2 or 3")
     size = size or {2: 64, 3: 32}[ndim]
-    if size < 16 or size % 8:
-        raise ValueError(f"size={size} should be a multiple of 8, at least 16")
+    if size < 24 or size % 8:
+        raise ValueError(f"size={size} should be a multiple of 8, at least 24: a cycle needs two levels")
     if config is None:
         config = TrainConfig(
             epochs=8, batch_size=8, learning_rate=5e-3, schedule="cosine", weight_decay=0.0, seed=seed
