@@ -82,3 +82,19 @@ def test_quickstart(monkeypatch, capsys, tmp_path):
     report = (folder / "report.md").read_text()
     for name in ("rollout.png", "rollout.gif", "error_growth.png", "FNO/report.md", "neuralop-FNO/report.md"):
         assert name in report and (folder / name).stat().st_size > 500
+
+
+def test_a_learned_preconditioner_takes_fewer_iterations(monkeypatch, capsys, tmp_path):
+    picture = tmp_path / "comparison.png"
+    out = run(monkeypatch, capsys, "learned_preconditioner.py", "--size", 96, "--out", picture)
+    steps = {name: int(n) for name, n in re.findall(r"^(.+?)  +[\d.]+ +[\d.]+ +(\d+)", out, re.MULTILINE)}
+    assert steps["multigrid, learned"] < steps["multigrid, classical"] < steps["cg"]
+    residual = re.search(r"true residual ([\d.e-]+)", out)
+    assert residual and float(residual[1]) <= 1e-6 and picture.is_file()
+
+
+def test_smoke_flows_without_divergence(monkeypatch, capsys, tmp_path):
+    picture = tmp_path / "plume.png"
+    out = run(monkeypatch, capsys, "smoke_plume.py", "--size", 16, "--steps", 3, "--out", picture)
+    left = re.search(r"over the speed: (\S+)", out)
+    assert left and float(left[1]) < 1e-4 and picture.is_file()
