@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pyamg import ruge_stuben_solver
 from scipy.sparse import csgraph
-from scipy.sparse.linalg import cg
 
 from pde_data.equations.stencil import Stencil
+from solvers import fcg
 from tests.cases import relative
 
 CONDITIONS = {
@@ -106,9 +106,11 @@ def manufactured(n, bc, obstacles):
     stencil = Stencil.poisson(mask, a, spacing=h, bc=bc, obstacles=obstacles)
     data = stencil.boundary_terms([v[1] for v in on_faces], [v[2][k] for k, v in enumerate(on_faces)])
     matrix, b = stencil.to_csr(), stencil.project((f + data)[mask])
-    x, info = cg(matrix, b, M=ruge_stuben_solver(matrix).aspreconditioner(), rtol=1e-10)
-    assert info == 0
-    return relative(stencil.project(x), stencil.project(u[mask]))
+    # Without the nullspace SciPy's cg stagnates at 1e-10 on some processors.
+    M = ruge_stuben_solver(matrix).aspreconditioner()
+    result = fcg(matrix, b, M=M, nullspace=stencil.nullspace, rtol=1e-10)
+    assert result.converged, result.reason
+    return relative(stencil.project(result.x), stencil.project(u[mask]))
 
 
 @pytest.mark.parametrize("obstacles", ["dirichlet", "neumann"])
