@@ -21,7 +21,7 @@ class PreconditionerReport:
     Attributes:
         linearity: greatest relative difference between M of a sum and the sum of M.
         symmetry: greatest relative difference between x.My and y.Mx.
-        positivity: least x.Mx over |x| |Mx|.
+        positivity: least x.Mx over the lengths of x and Mx.
         eigenvalues: estimates of the least and greatest eigenvalue of MA; None unless M is linear, symmetric
             and positive.
         tolerance: differences up to this count as rounding.

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 FEATURES = (
-    "sum of |a_ij| over the neighbours",
+    "sum of abs(a_ij) over the neighbours",
     "sum of positive a_ij",
-    "greatest |a_ij|",
+    "greatest abs(a_ij)",
     "sum of squares of a_ij",
     "logarithm of the degree",
     "logarithm of the size of the aggregate",
-    "share of |a_ij| inside of the aggregate",
+    "share of abs(a_ij) inside of the aggregate",
     "logarithm of the number of aggregates beside",
     "residual of the near-nullspace",
     "depth of the level",
@@ -61,8 +61,8 @@ class GraphWeights:
     Attributes:
         parameters: arrays `W1 (11, 16)`, `b1`, `W2 (32, 16)`, `b2`, `W3 (16, 5)` and `b3`.
         family: what they were trained on, in words.
-        theta: neighbours with a smaller |a_ij| are not put into the same aggregate.
-        drop: aggregates with a smaller share of the sum of |a_ij| in a row are not interpolated from.
+        theta: neighbours with a smaller abs(a_ij) are not put into the same aggregate.
+        drop: aggregates with a smaller share of the sum of abs(a_ij) in a row are not interpolated from.
 
     Raises:
         ValueError: an array is missing, has another shape, or holds numbers that are not finite; `theta` or
@@ -128,7 +128,7 @@ class GraphWeights:
 def row_weights(
     parameters: Mapping[str, Any], features: Any, neighbours: Any, total: Any, tanh: Callable
 ) -> RowWeights:
-    """Apply the network, in NumPy or torch; `total (n,)` is the sum of the |a_ij| of each row."""
+    """Apply the network, in NumPy or torch; `total (n,)` is the sum of the abs(a_ij) of each row."""
     p = parameters
     h = tanh(features @ p["W1"] + p["b1"])
     g = tanh(h @ p["W2"][:HIDDEN] + (neighbours @ h) @ p["W2"][HIDDEN:] + p["b2"])
