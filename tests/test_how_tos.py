@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 import opflow
@@ -64,3 +65,14 @@ def test_symmetry(tmp_path, monkeypatch):
 def test_linear_systems():
     names, _ = run("linear_systems")
     assert names["info"] == 0 and names["result"].converged and not names["G"].notes
+
+
+def test_the_notebook_on_linear_systems(monkeypatch):
+    """Its cells run one after the other; pictures are drawn but not shown."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    text = (Path(__file__).parents[1] / "docs" / "linear_systems_notebook.md").read_text()
+    names = {}
+    for cell in re.findall(r"^```\{code-cell\} ipython3\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        exec(cell.replace("%matplotlib inline\n", "").replace("192", "64"), names)
+    assert names["info"] == 0 and names["found"].rows[-1]["residual"] <= 1.05e-6
