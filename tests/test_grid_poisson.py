@@ -124,6 +124,13 @@ def test_images_become_masks(tmp_path):
     assert np.array_equal(GridPoisson.from_image(tmp_path / "rock.png").mask, grey == 0)
     bright = GridPoisson.from_image(tmp_path / "rock.png", fluid="bright", spacing=0.5)
     assert np.array_equal(bright.mask, grey > 0) and bright.stencil.spacing == (0.5, 0.5)
+    stack = np.random.default_rng(0).integers(0, 60000, (4, 6, 8)).astype(np.uint16)
+    pages = [image.fromarray(page) for page in stack]
+    pages[0].save(tmp_path / "rock.tif", save_all=True, append_images=pages[1:])
+    assert np.array_equal(GridPoisson.from_image(tmp_path / "rock.tif", threshold=30000).mask, stack <= 30000)
+    image.fromarray(np.zeros((5, 6, 3), np.uint8)).save(tmp_path / "colours.png")
+    with pytest.raises(ValueError, match=r"shape \(5, 6, 3\): expected a grey image, or a stack of them"):
+        GridPoisson.from_image(tmp_path / "colours.png")
     with pytest.raises(ValueError, match="fluid='red' should be 'dark' or 'bright'"):
         GridPoisson.from_image(tmp_path / "rock.png", fluid="red")
 
