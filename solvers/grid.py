@@ -39,7 +39,8 @@ class GridPoisson(LinearOperator):
             `{"x": ("neumann", "dirichlet"), "y": "periodic"}`; axes left out are Dirichlet.
         obstacles: condition on the faces between fluid and solid cells, "neumann" or "dirichlet".
         dtype: float64, or float32 for a matrix that works in single precision.
-        num_threads: threads of the products; as many as numba uses when None.
+        num_threads: threads of the products; one when None, for starting more costs more than they save on
+            grids of a few million cells.
 
     Raises:
         TypeError: the mask is not boolean.
@@ -131,9 +132,7 @@ class GridPoisson(LinearOperator):
     @property
     def num_threads(self) -> int:
         """Threads of the products."""
-        import numba
-
-        return self._threads or numba.get_num_threads()
+        return self._threads or 1
 
     @cached_property
     def nullspace(self) -> scipy.sparse.csc_matrix:
