@@ -197,7 +197,9 @@ def train(
 
 
 def _usual(op: Any) -> str:
-    return {2: "poisson2d", 3: "poisson3d"}.get(op.mask.ndim, "classical")
+    from solvers.compare import USUAL
+
+    return USUAL.get(op.mask.ndim, "classical")
 
 
 def _problem(mask: Path, spacing: float, bc: tuple[str, ...], obstacles: str) -> Any:

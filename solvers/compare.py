@@ -16,6 +16,9 @@ from solvers.multigrid import MultigridPreconditioner
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+USUAL = {2: "poisson2d", 3: "poisson3d"}
+"""Pretrained weights by the number of axes."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -85,7 +88,7 @@ def methods(op: GridPoisson, weights: str | None = None) -> dict[str, Callable[[
         "pyamg RS": pyamg("ruge_stuben_solver"),
         "multigrid, classical": lambda: (op, MultigridPreconditioner().setup(op)),
     }
-    name = weights or {2: "poisson2d", 3: "poisson3d"}.get(op.mask.ndim)
+    name = weights or USUAL.get(op.mask.ndim)
     if name is not None:
         found["multigrid, learned"] = lambda: (op, learned(name).setup(op))
     return found

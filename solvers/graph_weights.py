@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+
+from opflow.save import read_json, write_json
 
 FEATURES = (
     "sum of abs(a_ij) over the neighbours",
@@ -103,7 +104,7 @@ class GraphWeights:
         arrays = {name: np.asarray(value).tolist() for name, value in self.parameters.items()}
         numbers = {"family": self.family, "theta": self.theta, "drop": self.drop}
         record = {"format": _FORMAT, **numbers, "parameters": arrays}
-        Path(path).write_text(json.dumps(record) + "\n", encoding="utf-8")
+        write_json(Path(path), record)
 
     @classmethod
     def load(cls, path: str | PathLike) -> Self:
@@ -114,8 +115,8 @@ class GraphWeights:
             ValueError: the file holds something else.
         """
         try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
-            if not isinstance(record, dict) or record.get("format") != _FORMAT:
+            record = read_json(Path(path))
+            if record.get("format") != _FORMAT:
                 raise ValueError(f"its format is not {_FORMAT!r}")
             arrays = {name: np.array(value, float) for name, value in record["parameters"].items()}
             return cls(arrays, str(record["family"]), float(record["theta"]), float(record["drop"]))
