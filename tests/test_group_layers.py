@@ -11,7 +11,7 @@ from opflow import interop
 from opflow.kernels import dft
 from opflow.kernels.blocks import block_linear, walsh
 from opflow.kernels.modes import multiply_modes
-from opflow.kernels.normed_layer import normed_layer, normed_layer_reference, normed_product, variance
+from opflow.kernels.normed_layer import normed_layer, normed_layer_reference, normed_spectrum
 from opflow.nn import Normalizer
 from opflow.nn.group_block import GroupBlock, PublishedGroupBlock
 from opflow.nn.group_linear import GroupLifting, GroupLinear, GroupProjection
@@ -240,7 +240,7 @@ def test_norms_of_spectra_are_norms_of_fields(grid):
         return instance_norm(fields).permute(0, 3, 4, 2, 1).flatten(-2)
 
     inner = dft.synthesise(product(dft.analyse(normed(u), slots), theta), slots, grid)
-    y = normed_product(dft.analyse(u, slots), variance(u, group.order), theta, product, slots)
+    y = normed_spectrum(u, theta, product=product, slots=slots)
     torch.testing.assert_close(dft.synthesise(y, slots, grid), normed(inner), rtol=0, atol=1e-12)
 
 

@@ -3,10 +3,10 @@ r"""The published G-FNO layer as a single autograd node.
 .. math:: u' = \sigma(W_2\, \sigma(W_1 N(K(N u)) + b_1) + b_2 + S u)
 
 N is the instance norm over points and slots, K a product of spectra, and the exact GELU :math:`\sigma` is
-left out outside in a last layer. No norm needs a field of its own: of a spectrum, the mean is the mode zero,
-and dividing is the same on both sides of the transform; K(N u) is band-limited, so that its variance is the
-sum of squares of its modes (Parseval), and that of u takes one look at u. What follows the second norm is
-local to a point: `opflow.kernels.cpu.normed_layer` does it tile by tile in cache, forth and back, and
+left out outside in a last layer. Dividing is the same on both sides of a transform; K(N u) is band-limited,
+so that its variance is the sum of squares of its modes (Parseval), and that of u takes one look at u. The
+mean of u would change nothing but the rounding of the other modes, which the second norm enlarges: it is
+taken out before the transform. What follows the second norm is local to a point: `opflow.kernels.cpu.normed_layer` does it tile by tile in cache, forth and back, and
 training keeps u and spectra.
 
 Fields are channels-last, `(batch, *space, slot * channel)`; the linear maps are those of
@@ -14,7 +14,7 @@ Fields are channels-last, `(batch, *space, slot * channel)`; the linear maps are
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -50,22 +50,31 @@ def normed_layer_reference(
         u `(batch, *space, c)`, theta as `product` takes it; for n blocks w1 `(n, h / n, c / n)`, b1 `(h,)`,
         w2 `(n, c / n, h / n)`, b2 `(c,)`, skip `(n, c / n, c / n)`; returns `(batch, *space, c)`.
     """
-    y = normed_product(dft.analyse(u, slots), variance(u, product.order), theta, product, slots)
+    y = normed_spectrum(u, theta, product=product, slots=slots)
     a = dft.synthesise(y, slots, u.shape[1:-1])
     o = block_linear(gelu(block_linear(a, w1, b1)), w2, b2) + block_linear(u, skip)
     return o if last else gelu(o)
 
 
-def variance(u: Tensor, order: int) -> Tensor:
-    """Return the variance over points and slots of `(batch, *space, order * channel)`: `(batch, channel)`."""
-    return u.flatten(1, -2).unflatten(-1, (order, -1)).var((1, 2), correction=0)
+def normed_spectrum(
+    u: Tensor,
+    theta: Tensor,
+    *,
+    product: GroupProduct,
+    slots: Sequence[dft.Slot],
+    analyse: Callable[[Tensor, Sequence[dft.Slot]], Tensor] = dft.analyse,
+) -> Tensor:
+    """Return the spectrum of N(K(N u)) for u `(batch, *space, slot * channel)`; `analyse` transforms it."""
+    by_slot = u.unflatten(-1, (product.order, -1))
+    x = (by_slot - by_slot.mean((*range(1, u.ndim - 1), -2), keepdim=True)).flatten(-2)
+    squares = x.square().flatten(1, -2).unflatten(-1, (product.order, -1)).mean((1, 2))
+    return normed_product(analyse(x, slots), squares, theta, product, slots)
 
 
 def normed_product(
     spectrum: Tensor, variance: Tensor, theta: Tensor, product: GroupProduct, slots: Sequence[dft.Slot]
 ) -> Tensor:
-    """Return the spectrum of N(K(N u)) from the spectrum and the variance of u."""
-    # No need to take the mean out of u: what K makes of a constant over points and slots is one, too.
+    """Return the spectrum of N(K(N u)) from the spectrum and the variance of u, whose mean is zero."""
     x = spectrum.unflatten(-1, (product.order, -1)) * _scale(variance)
     y = product(x.flatten(-2), theta).unflatten(-1, (product.order, -1))  # (batch, 2, modes, slot, channel)
     constant, columns = dft.zero_mode(slots), slots[-1][1]
@@ -115,9 +124,9 @@ class _NormedLayer(torch.autograd.Function):
         from opflow.kernels.cpu.moments import squares_about
 
         ctx.product, ctx.slots, ctx.last = product, slots, last
-        spectrum = dft.analyse(u, slots)
-        constants = spectrum[:, 0, dft.zero_mode(slots)].unflatten(-1, (product.order, -1))
-        mean = constants.mean(1).repeat(1, product.order)
+        means = u.flatten(1, -2).mean(1).unflatten(-1, (product.order, -1))
+        mean = means.mean(1).repeat(1, product.order)
+        spectrum = dft.analyse(u - mean.view(len(u), *(1,) * len(slots), -1), slots)
         squares = squares_about(u.flatten(1, -2), mean).unflatten(-1, (product.order, -1)).sum(1)
         points = math.prod(u.shape[1:-1])
         variances, theta_leaf = squares / (product.order * points), theta.detach()

@@ -9,7 +9,7 @@ from torch.nn.functional import gelu
 from opflow.kernels.channel_mlp import channel_mlp
 from opflow.kernels.dft import Slot
 from opflow.kernels.fno_layer import fno_layer
-from opflow.kernels.normed_layer import normed_layer, normed_product, variance
+from opflow.kernels.normed_layer import normed_layer, normed_spectrum
 from opflow.nn.group_linear import GroupLinear, GroupProjection
 from opflow.nn.group_spectral import GroupSpectralConv
 from opflow.nn.hooks import has_hooks
@@ -151,8 +151,7 @@ class PublishedGroupBlock(nn.Module):
             weights = (self.conv.theta(), w1, b1, w2, b2 + b3, skip)
             return normed_layer(x, *weights, product=product, slots=slots, last=self.last).movedim(-1, 1)
         analyse, synthesise = transforms(slots)
-        spread = variance(x, self.conv.order)
-        y = normed_product(analyse(x, slots), spread, self.conv.theta(), product, slots)
+        y = normed_spectrum(x, self.conv.theta(), product=product, slots=slots, analyse=analyse)
         z = self.mlp(synthesise(y, slots, out_grid).movedim(-1, 1))
         z = z + fourier_resample(self.skip(u), out_grid)
         return z if self.last else gelu(z)
