@@ -68,7 +68,7 @@ def test_commutes_with_the_group_untrained(group, kinds, n):
 @pytest.mark.parametrize("group", ["p4", "p4m"])
 @pytest.mark.parametrize("norm", [None, "instance_norm"])
 def test_commutes_with_the_group_from_kind_to_kind(group, norm):
-    """What an untrained model leaves of other kinds is the small rest of slots that cancel, rounding is not."""
+    """An untrained model leaves little of other kinds: slots cancel there, and their rounding does not."""
     for ins, outs in itertools.permutations(KINDS, 2):
         model, x = of_kinds(ins, outs, group=group, norm=norm), fields(32, ins, torch.float64)
         assert broken(model.double(), x) <= 1e-12 / min(1.0, cancelled(model, x)), (ins, outs)

@@ -6,8 +6,9 @@ N is the instance norm over points and slots, K a product of spectra, and the ex
 left out outside in a last layer. Dividing is the same on both sides of a transform; K(N u) is band-limited,
 so that its variance is the sum of squares of its modes (Parseval), and that of u takes one look at u. The
 mean of u would change nothing but the rounding of the other modes, which the second norm enlarges: it is
-taken out before the transform. What follows the second norm is local to a point: `opflow.kernels.cpu.normed_layer` does it tile by tile in cache, forth and back, and
-training keeps u and spectra.
+taken out before the transform. What follows the second norm is local to a point:
+`opflow.kernels.cpu.normed_layer` does it tile by tile in cache, forth and back, and training keeps u and
+spectra.
 
 Fields are channels-last, `(batch, *space, slot * channel)`; the linear maps are those of
 `opflow.kernels.blocks`. `normed_layer_reference` defines the operation.

@@ -20,6 +20,8 @@ from opflow.nn.differential import require_groups
 from opflow.nn.filter_bases import FilterBasis
 from opflow.nn.local_integral import initial_weight
 
+_CHUNK = 2**14  # edges, whose functions are found in cache
+
 
 class PointSupport:
     """Which points a basis sees from which, and its values there: built once per mesh.
@@ -57,8 +59,6 @@ class PointSupport:
         *,
         box: Sequence[float] | None = None,
     ):
-        from scipy.sparse import csr_matrix
-
         at = _array("points", points)
         to = at if queries is None else _array("queries", queries)
         (radius,) = per_axis("radius", radius, 1)
@@ -70,14 +70,15 @@ class PointSupport:
             None if query_weights is None else _weights("query_weights", query_weights, self.n_queries)
         )
         row, column, offset = _neighbours(at, to, radius, box)
-        with torch.no_grad():
-            x, y = torch.from_numpy(offset / radius).unbind(1)
-            values = basis(x.contiguous(), y.contiguous()).numpy() / radius**2
-        function, edge = np.nonzero(values)
-        rows, columns = row[edge] * len(basis) + function, column[edge]
-        shape = (len(to) * len(basis), len(at))
-        matrix = csr_matrix((values[function, edge], (rows, columns)), shape)
-        self.matrix, self.adjoint = _sparse(matrix), _sparse(matrix.T.tocsr())
+        values = np.empty((len(offset), len(basis)))
+        for first in range(0, len(offset), _CHUNK):
+            chunk = slice(first, first + _CHUNK)
+            x, y = torch.from_numpy(offset[chunk].T / radius)
+            values[chunk] = basis(x, y).T.numpy() / radius**2
+        both = (row, len(basis), 1), (column, 1, 0)  # (query, function) and point
+        sizes = len(to) * len(basis), len(at)
+        self.matrix = _sparse(*both, values, sizes)
+        self.adjoint = _sparse(*both[::-1], values, sizes[::-1])
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -219,10 +220,13 @@ def _weights(name: str, weights: Tensor | np.ndarray, n: int) -> Tensor:
     return values
 
 
-def _sparse(matrix) -> Tensor:
+def _sparse(row: tuple, column: tuple, values: np.ndarray, size: tuple[int, int]) -> Tensor:
+    from opflow.kernels.cpu.sparse_rows import sparse_rows
+
+    large = max(values.size, *size) > np.iinfo(np.int32).max
+    indptr = np.zeros(size[0] + 1, np.int64 if large else np.int32)
+    indices, data = sparse_rows(*row, *column, values, indptr)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        parts = (matrix.indptr, matrix.indices, matrix.data)
-        return torch.sparse_csr_tensor(
-            *map(torch.from_numpy, parts), size=matrix.shape, check_invariants=False
-        )
+        parts = map(torch.from_numpy, (indptr, indices, data))
+        return torch.sparse_csr_tensor(*parts, size=size, check_invariants=False)
