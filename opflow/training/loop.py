@@ -14,11 +14,13 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from opflow.nn.generative import Generative
 from opflow.operators.base import BaseOperator, placed
 from opflow.training import checkpoint
 from opflow.training.batches import Batches
 from opflow.training.config import TrainConfig
 from opflow.training.evaluate import evaluate, rollout_errors
+from opflow.training.generative import OwnLoss, mean_loss, pairs_of, require_no_predictions
 from opflow.training.losses import make_loss
 from opflow.training.objective import Loss, Objective
 from opflow.training.optim import EMA, learning_rate, make_optimizer
@@ -48,7 +50,7 @@ def fit(
     resume: bool = False,
     test: Mapping[str, Dataset] | None = None,
 ) -> FitResult:
-    r"""Train a model on pairs of fields.
+    r"""Train a model on pairs of fields, or a model of a distribution on samples.
 
     The same call works in one process and, under `torchrun` or `accelerate launch`, in several: the batch is
     shared among them and the result is that of one process up to rounding. An operator whose normaliser has
@@ -66,11 +68,14 @@ def fit(
     `opflow.load(folder)`) and `last/state.safetensors`.
 
     Args:
-        model: maps `(batch, channel, *space)` to `(batch, channel, *space)`, or is a `PointOperator`; trained
-            in place, and moved to the device that Accelerate chooses.
+        model: maps `(batch, channel, *space)` to `(batch, channel, *space)`, or is a `PointOperator`, or a
+            flow, which has a loss of its own; trained in place, and moved to the device that Accelerate
+            chooses.
         train: pairs `(x, y)` of tensors `(channel, *space)`: a `pde_data.FieldDataset` or any torch data set;
-            for a `PointOperator` a `pde_data.MeshDataset`, or any data set of `pde_data.PointBatch`.
-        valid: pairs whose relative L2 error selects the best weights; without it, the last are kept.
+            for a `PointOperator` a `pde_data.MeshDataset`, or any data set of `pde_data.PointBatch`. To a
+            flow x is the condition, of no account without one, and y the sample.
+        valid: pairs whose relative L2 error, for flows the loss, selects the best weights; without it, the
+            last are kept.
         loss: name in `LOSSES` or a function `(prediction, target) -> scalar`, a mean over the batch; by
             default that of `config`. At points it is "l2", in norms by the quadrature weights, or a function
             `(prediction, target, weights) -> scalar` of `(batch, channel, point)` and `(batch, point)`.
@@ -95,8 +100,10 @@ def fit(
         True
     """
     config = config or TrainConfig()
+    if isinstance(model, Generative):
+        require_no_predictions(config)
     check_validation(config, valid)
-    criterion = make_loss(config.loss if loss is None else loss, train)
+    criterion = None if isinstance(model, Generative) else make_loss(loss or config.loss, train)
     if loss is not None:
         config = replace(
             config, loss=loss if isinstance(loss, str) else getattr(loss, "__name__", repr(loss))
@@ -141,21 +148,21 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     # The model: normalised, with its loss, compiled, distributed.
     seed_everything(config.seed + rank)
     dtype = real_dtype(model)
-    channels = frame_channels(model, train, dtype)
-    if saved is None and isinstance(model, BaseOperator) and not model.normalizer.fitted:
+    generative = isinstance(model, Generative)
+    channels = 0 if generative else frame_channels(model, train, dtype)
+    if saved is None and isinstance(model, Generative):
+        model.fit_statistics(pairs_of(train))
+    elif saved is None and isinstance(model, BaseOperator) and not model.normalizer.fitted:
         fit_normalizer(model.normalizer, train, increment=config.predict == "increment")
     if saved:
         checkpoint.unpack_weights(saved[0], model)  # before anything is written: it may be another model
     if run and main:
         run.create(model, config, device, processes)
-    objective: nn.Module = Objective(
-        model.to(device),
-        criterion,
-        channels,
-        config.noise,
-        config.pushforward,
-        config.transpose,
-        config.query_points,
+    options = (config.noise, config.pushforward, config.transpose, config.query_points)
+    objective: nn.Module = (
+        OwnLoss(model.to(device))
+        if generative
+        else Objective(model.to(device), criterion, channels, *options)
     )
     if config.compile:
         objective.compile()
@@ -185,7 +192,7 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     total_steps = config.epochs * len(batches)
     started, saved_at = time.perf_counter() - progress.seconds, time.perf_counter()
 
-    def mean_loss() -> float:
+    def running_loss() -> float:
         reduced: Any = accelerator.reduce(loss_sum)
         progress.loss_sum = float(reduced)
         if not (math.isfinite(progress.loss_sum) and math.isfinite(norm)):
@@ -199,7 +206,7 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     def save_if(due: bool) -> None:
         nonlocal saved_at, started
         if run and from_main(due):
-            mean_loss()
+            running_loss()
             tensors = checkpoint.pack(model, optimizer, ema)
             random = gather_object([checkpoint.random_state()])
             if main:
@@ -209,6 +216,11 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
                 )
             saved_at = time.perf_counter()
             started = saved_at - progress.seconds
+
+    def errors_on(batches: Batches) -> dict[str, float]:
+        if generative:
+            return mean_loss(objective, batches, accelerator, dtype)
+        return evaluate(objective, batches, criterion, accelerator, dtype)
 
     def finished() -> bool:
         if config.patience and progress.epoch - progress.best_epoch >= config.patience:
@@ -260,7 +272,7 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
                     break
             looked = progress.step % CHECK_EVERY == 0
             if looked:
-                bar.set_postfix(loss=f"{mean_loss():.3g}", refresh=False)
+                bar.set_postfix(loss=f"{running_loss():.3g}", refresh=False)
             if looked or processes == 1:
                 save_if(time.perf_counter() - saved_at >= config.save_seconds)
 
@@ -269,20 +281,21 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
             "step": progress.step,
             "seconds": progress.seconds,
             "learning_rate": progress.learning_rate,
-            "train_loss": mean_loss(),
+            "train_loss": running_loss(),
         }
         loss_sum.zero_()
         progress.epoch, progress.batch, progress.samples = progress.epoch + 1, 0, 0
         with averaged(), uncompiled(config):
             if valid_batches:
-                errors = evaluate(objective, valid_batches, criterion, accelerator, dtype)
+                errors = errors_on(valid_batches)
                 row |= {f"valid_{name}": value for name, value in errors.items()}
                 if config.rollout_steps:
                     row["valid_rollout_l2"] = rollout_errors(
                         objective, valid, config.rollout_steps, device, dtype
                     )
-            if not valid_batches or row["valid_l2"] < progress.best:
-                progress.best, progress.best_epoch = row.get("valid_l2", math.inf), progress.epoch
+            error = row.get("valid_loss" if generative else "valid_l2", math.inf)
+            if not valid_batches or error < progress.best:
+                progress.best, progress.best_epoch = error, progress.epoch
                 best_weights = checkpoint.weights(model)
         history.append(row)
         accelerator.log(
@@ -299,7 +312,7 @@ def _fit(model, train, valid, criterion, config, folder, resume, test) -> FitRes
     result = FitResult(model, history, best_epoch=progress.best_epoch, folder=run.path if run else None)
     with uncompiled(config):
         for name, dataset in test.items():
-            result.test[name] = evaluate(objective, batches_of(dataset), criterion, accelerator, dtype)
+            result.test[name] = errors_on(batches_of(dataset))
     if test:
         row = {
             f"test_{name}_{key}": value

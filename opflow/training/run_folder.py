@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from opflow.nn.generative import Generative
 from opflow.operators.base import BaseOperator
 from opflow.save import read_tensors, remove_unfinished, write_atomically, write_json, write_tensors
 from opflow.training.checkpoint import refuse_pickles
@@ -52,9 +53,8 @@ class RunFolder:
         """Make the folder, or clear away what a killed run left unfinished; write down what is trained."""
         self.state_path.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self.path)
-        described = (
-            {"class": type(model).__name__, "config": model.config} if isinstance(model, BaseOperator) else {}
-        )
+        known = isinstance(model, BaseOperator | Generative)
+        described = {"class": type(model).__name__, "config": model.config} if known else {}
         write_json(self.path / "config.json", {**described, "run": config.to_dict()})
         write_json(self.path / "env.json", environment(device, processes))
 
