@@ -4,3 +4,7 @@ The references are plain differentiable torch. They serve under `torch.compile` 
 through an operation to fuse it or to write it down (an opaque `torch.library` operator would stop both), on
 GPUs and in other dtypes than float32. On a CPU, in float32, the kernels of `opflow.kernels.cpu` take over.
 """
+
+from opflow.kernels.causal import causal_conv, causal_solve
+
+__all__ = ["causal_conv", "causal_solve"]
