@@ -1,10 +1,9 @@
 r"""Causal convolutions of fields and the exact inverse.
 
-An image is read from one of its corners: a point of the result depends on the point itself, through the block
-of the kernel's own corner, and on points nearer to the corner of the image. With its unknowns in that order the
-convolution is a block triangular matrix, so it is invertible if and only if the k x k kernel's corner block A is,
-its determinant is :math:`\det A` to the power of the number of points, and its inverse is a recurrence.
-CInC Flow, FInC Flow and Inverse-Flow are this operator in one direction or the other.
+An image is read from one of its corners: a point of the result depends on the point itself, through the
+block A in the kernel's own corner, and on points nearer to the corner of the image. With its unknowns in that
+order the convolution is a block triangular matrix. It is invertible if and only if A is, its determinant is
+:math:`\det A` to the power of the number of points, and its inverse is a recurrence. CInC Flow, FInC Flow and Inverse-Flow are this operator in one direction or the other.
 
 Source: Nagar, Dufraisse, Varma, CInC Flow, 2021 (arXiv:2107.01358); Kallappa, Nagar, Varma, FInC Flow, 2023
 (arXiv:2301.09266); Nagar, Varma, Inverse-Flow, 2025 (arXiv:2410.14634).
@@ -25,9 +24,9 @@ def causal_conv(x: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: i
 
     .. math:: y_{o,i} = \sum_{c,\,0 \le a < k} W_{o,c,k-1-a}\, x_{c,i-a}
 
-    for multi-indices i, a and k, with zeros outside the field: an ordinary convolution behind k - 1 zeros at the
-    start of each axis. The tap `weight[..., -1, -1]` is the block on the diagonal. Under autocast the result
-    is of single precision, so that `causal_solve` inverts it.
+    for multi-indices i, a and k, with zeros outside the field: an ordinary convolution behind k - 1 zeros at
+    the start of each axis. The tap `weight[..., -1, -1]` is the block on the diagonal. Under autocast the
+    result is of single precision, so that `causal_solve` inverts it.
 
     Args:
         x: field `(batch, channel, *space)` with 1, 2 or 3 axes in space, float32 or float64.
@@ -60,8 +59,8 @@ def causal_solve(y: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: 
 
     .. math:: x_i = A^{-1} \Bigl(y_i - \sum_{a \ne 0} W_{k-1-a}\, x_{i-a}\Bigr).
 
-    The gradient is the transposed solve by the same operation and one weight gradient of a convolution; only x
-    and the kernel are kept for it, and it can be differentiated again. Errors grow as the field does: see
+    The gradient is the transposed solve by the same operation and one weight gradient of a convolution; only
+    x and the kernel are kept for it, and it can be differentiated again. Errors grow as the field does: see
     `inverse_gain`.
 
     Args:
@@ -87,7 +86,7 @@ def causal_solve(y: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: 
 
 
 def _single_under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return half-precision tensors in single precision where autocast asks for half: solves need the digits."""
+    """Return tensors of half precision in single precision under autocast: solves need the digits."""
     if not torch.is_autocast_enabled(tensors[0].device.type):
         return tensors
     half = (torch.float16, torch.bfloat16)
@@ -98,8 +97,8 @@ def _check(x: Tensor, weight: Tensor, reverse: Reverse, groups: int) -> list[int
     """Refuse what does not fit; return for each group the reversed axes, the first axis as bit 0."""
     if x.dtype not in (torch.float32, torch.float64) or weight.dtype != x.dtype:
         raise TypeError(
-            f"the field is {x.dtype} and the kernel {weight.dtype}; causal convolutions take both as float32 or "
-            "both as float64: convert them, e.g. with .float()"
+            f"the field is {x.dtype} and the kernel {weight.dtype}; causal convolutions take both as float32 "
+            "or both as float64: convert them, e.g. with .float()"
         )
     dims, shape = x.ndim - 2, tuple(weight.shape)
     if dims not in (1, 2, 3):
@@ -112,12 +111,13 @@ def _check(x: Tensor, weight: Tensor, reverse: Reverse, groups: int) -> list[int
     if len(shape) != dims + 2 or shape[:2] != (channels, channels // groups) or 0 in shape:
         expected = ", ".join((str(channels), str(channels // groups), *(f"k{i + 1}" for i in range(dims))))
         raise ValueError(
-            f"the kernel has shape {shape}; a field of shape {tuple(x.shape)} with groups={groups} takes ({expected})"
+            f"the kernel has shape {shape}; a field of shape {tuple(x.shape)} with groups={groups} takes "
+            f"({expected})"
         )
     if any(k > n for k, n in zip(shape[2:], x.shape[2:])):
         raise ValueError(
-            f"the kernel {shape[2:]} is longer than the field {tuple(x.shape[2:])}, which its far taps never reach; "
-            "use a smaller kernel or a larger field"
+            f"the kernel {shape[2:]} is longer than the field {tuple(x.shape[2:])}, and its far taps never meet "
+            "a point: use a smaller kernel or a larger field"
         )
     return _flips(reverse, groups, dims)
 
@@ -130,6 +130,7 @@ def _flips(reverse: Reverse, groups: int, dims: int) -> list[int]:
         isinstance(r, bool) or len(r) != dims or not all(isinstance(b, bool) for b in r) for r in rows
     ):
         raise ValueError(
-            f"reverse is {reverse!r}; expected a tuple of {dims} bools, or one such tuple for each of {groups} groups"
+            f"reverse is {reverse!r}; expected a tuple of {dims} bools, or one such tuple for each of the "
+            f"{groups} groups"
         )
-    return [sum(1 << axis for axis, turned in enumerate(row) if turned) for row in rows]  # pyright: ignore[reportArgumentType]
+    return [sum(1 << axis for axis in range(dims) if row[axis]) for row in rows]  # pyright: ignore[reportIndexIssue]

@@ -1,7 +1,7 @@
 """The recurrence of `causal_solve` in plain torch, in two orders: they define it, and they run on any device.
 
-Fields are `(batch, group, c, row, column)`; taps `(group, c, c, kr, kc)` are those of `divide_by_corner`. Nothing
-here is differentiated through: the operation has a rule of its own.
+Fields are `(batch, group, c, row, column)`; taps `(group, c, c, kr, kc)` are those of `divide_by_corner`.
+Nothing here is differentiated through: the operation has a rule of its own.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, pad
 
 
 def diagonals(rows: int, columns: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the rows and columns of the points on each anti-diagonal, of which there are rows + columns - 1."""
+    """Yield rows and columns of the points of each anti-diagonal; there are rows + columns - 1 of them."""
     for d in range(rows + columns - 1):
         row = torch.arange(max(0, d - columns + 1), min(rows, d + 1), device=device)
         yield row, d - row

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def divide_by_corner(weight: Tensor, groups: int) -> Tensor:
-    r"""Return :math:`A^{-1} W` of each group, `(groups, c, c, *k)`, with :math:`A^{-1}` in place of the corner.
+    r"""Return :math:`A^{-1} W` as `(groups, c, c, *k)`, with :math:`A^{-1}` in place of the corner.
 
     Computed in float64 on devices that have it, so that a badly scaled corner costs no digits.
 
@@ -35,14 +35,16 @@ def divide_by_corner(weight: Tensor, groups: int) -> Tensor:
 
 
 def _refuse(weight: Tensor, ratio: Tensor) -> None:
+    ratio = ratio.nan_to_num(0)
     finite = weight.isfinite()
     if not finite.all():
         raise ValueError(
-            f"{int((~finite).sum())} of the {weight.numel()} weights of the causal kernel are not finite, so training "
-            "has diverged: go back to a checkpoint and lower the learning rate, or bound the gain of the inverse"
+            f"{int((~finite).sum())} of the {weight.numel()} weights of the causal kernel are not finite, so "
+            "training has diverged: go back to a checkpoint and lower the learning rate, or bound the gain of "
+            "the inverse"
         )
     raise ValueError(
-        f"the corner tap weight[..., -1, -1] of group {int(ratio.nan_to_num(0).argmin())} is singular: its smallest "
-        f"pivot is {float(ratio.nan_to_num(0).amin()):.1e} of the largest. Parametrise the corner so that it stays "
-        "invertible, e.g. triangular with a positive diagonal"
+        f"the corner tap weight[..., -1, -1] of group {int(ratio.argmin())} is singular: its smallest pivot is "
+        f"{float(ratio.amin()):.1e} of the largest. Parametrise the corner so that it stays invertible, e.g. "
+        "triangular with a positive diagonal"
     )
