@@ -6,5 +6,6 @@ GPUs and in other dtypes than float32. On a CPU, in float32, the kernels of `opf
 """
 
 from opflow.kernels.causal import causal_conv, causal_solve
+from opflow.kernels.inverse_gain import InverseGain, inverse_gain
 
-__all__ = ["causal_conv", "causal_solve"]
+__all__ = ["InverseGain", "causal_conv", "causal_solve", "inverse_gain"]

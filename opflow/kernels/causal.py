@@ -3,7 +3,8 @@ r"""Causal convolutions of fields and the exact inverse.
 An image is read from one of its corners: a point of the result depends on the point itself, through the
 block A in the kernel's own corner, and on points nearer to the corner of the image. With its unknowns in that
 order the convolution is a block triangular matrix. It is invertible if and only if A is, its determinant is
-:math:`\det A` to the power of the number of points, and its inverse is a recurrence. CInC Flow, FInC Flow and Inverse-Flow are this operator in one direction or the other.
+:math:`\det A` to the power of the number of points, and its inverse is a recurrence. CInC Flow, FInC Flow
+and Inverse-Flow are this operator in one direction or the other.
 
 Source: Nagar, Dufraisse, Varma, CInC Flow, 2021 (arXiv:2107.01358); Kallappa, Nagar, Varma, FInC Flow, 2023
 (arXiv:2301.09266); Nagar, Varma, Inverse-Flow, 2025 (arXiv:2410.14634).
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from opflow.kernels.causal_op import convolve, solve
+from opflow.kernels.causal_op import convolve, dispatch
 
 Reverse = Sequence[bool] | Sequence[Sequence[bool]] | None
 
@@ -82,7 +83,7 @@ def causal_solve(y: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: 
     """
     y, weight = _single_under_autocast(y, weight)
     flips = _check(y, weight, reverse, groups)
-    return solve(y, weight, flips, groups)
+    return dispatch(y, weight, flips, groups)
 
 
 def _single_under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -116,8 +117,8 @@ def _check(x: Tensor, weight: Tensor, reverse: Reverse, groups: int) -> list[int
         )
     if any(k > n for k, n in zip(shape[2:], x.shape[2:])):
         raise ValueError(
-            f"the kernel {shape[2:]} is longer than the field {tuple(x.shape[2:])}, and its far taps never meet "
-            "a point: use a smaller kernel or a larger field"
+            f"the kernel {shape[2:]} is longer than the field {tuple(x.shape[2:])}, so its far taps meet no "
+            "point: use a smaller kernel or a larger field"
         )
     return _flips(reverse, groups, dims)
 

@@ -85,6 +85,13 @@ def _(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
     return torch.empty_like(y, memory_format=torch.contiguous_format)
 
 
+def dispatch(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
+    """Call `solve`, through a form that `torch.func` and forward derivatives know where they are active."""
+    if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
+        return _TransformedSolve.apply(y, weight, flips, groups)
+    return solve(y, weight, flips, groups)
+
+
 def _setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
     _, weight, ctx.flips, ctx.groups = inputs
     ctx.save_for_backward(output, weight)
@@ -94,7 +101,7 @@ def _backward(ctx: Any, grad: Tensor):
     x, weight = ctx.saved_tensors
     # The transposed matrix looks ahead where its original looks back.
     ahead = [flip ^ ((1 << x.ndim - 2) - 1) for flip in ctx.flips]
-    adjoint = solve(grad, transpose(weight, ctx.groups), ahead, ctx.groups)
+    adjoint = dispatch(grad, transpose(weight, ctx.groups), ahead, ctx.groups)
     grad_weight = None
     if ctx.needs_input_grad[1]:
         grad_weight = -weight_gradient(x, adjoint, weight, ctx.flips, ctx.groups)
@@ -115,6 +122,34 @@ def _(info: Any, in_dims: tuple, y: Tensor, weight: Tensor, flips: Sequence[int]
     weight = weight.movedim(weight_dim, 0).flatten(0, 1)
     y = y.movedim(y_dim, 1) if y_dim is not None else y.unsqueeze(1).expand(-1, n, *y.shape[1:])
     return solve(y.flatten(1, 2), weight, [*flips] * n, groups * n).unflatten(1, (n, -1)), 1
+
+
+class _TransformedSolve(torch.autograd.Function):
+    """The operation for `torch.func` and forward derivatives, which torch's custom operations refuse."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
+        return solve(y, weight, flips, groups)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _, weight, ctx.flips, ctx.groups = inputs
+        ctx.save_for_backward(output, weight)
+        ctx.save_for_forward(output, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _backward(ctx, grad)
+
+    @staticmethod
+    def jvp(ctx: Any, y_tangent: Tensor | None, weight_tangent: Tensor | None, *_: None):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight = ctx.saved_tensors
+        right = torch.zeros_like(x) if y_tangent is None else y_tangent
+        if weight_tangent is not None:
+            right = right - convolve(x, weight_tangent, ctx.flips, ctx.groups)
+        return _TransformedSolve.apply(right, weight, ctx.flips, ctx.groups)
 
 
 for _device in ("cpu", "cuda"):

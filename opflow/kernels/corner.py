@@ -40,11 +40,11 @@ def _refuse(weight: Tensor, ratio: Tensor) -> None:
     if not finite.all():
         raise ValueError(
             f"{int((~finite).sum())} of the {weight.numel()} weights of the causal kernel are not finite, so "
-            "training has diverged: go back to a checkpoint and lower the learning rate, or bound the gain of "
-            "the inverse"
+            "training has diverged: go back to a checkpoint and lower the learning rate, or bound the gain "
+            "of the inverse"
         )
     raise ValueError(
-        f"the corner tap weight[..., -1, -1] of group {int(ratio.argmin())} is singular: its smallest pivot is "
-        f"{float(ratio.amin()):.1e} of the largest. Parametrise the corner so that it stays invertible, e.g. "
-        "triangular with a positive diagonal"
+        f"the corner tap weight[..., -1, -1] of group {int(ratio.argmin())} is singular: its smallest pivot "
+        f"is {float(ratio.amin()):.1e} of the largest. Parametrise the corner so that it stays invertible, "
+        "e.g. triangular with a positive diagonal"
     )
