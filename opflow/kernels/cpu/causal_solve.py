@@ -1,8 +1,8 @@
 """The recurrence of `causal_solve` along anti-diagonals, a few images at a time.
 
-The points of a diagonal, of several images side by side, are the columns of matrix products with the taps. Only
-the diagonals that the kernel reaches back to exist in this layout, in a buffer that slides along; fields are
-read and written in their own, from either end of each axis.
+The points of a diagonal, of several images side by side, are the columns of matrix products with the taps.
+Only the diagonals that the kernel reaches back to exist in this layout, in a buffer that slides along; fields
+are read and written in their own, from either end of each axis.
 """
 
 from math import ceil
@@ -18,7 +18,7 @@ from opflow.kernels.cpu.team import address, arguments_of, compiled, floats, int
 from opflow.kernels.cpu.vectors import copy
 from opflow.kernels.memory import empty
 
-_LANES = 64  # columns of a product that are worth the most images side by side
+_LANES = 128  # columns of a product that are worth the most images side by side
 _IMAGES = 16  # at most
 _SLOTS = 4  # lengths of what the kernel reaches back, in the buffer that slides
 
