@@ -18,6 +18,7 @@ from torch import Tensor
 from opflow.kernels.causal_op import convolve, dispatch
 
 Reverse = Sequence[bool] | Sequence[Sequence[bool]] | None
+_METHODS = ("substitution", "fft", "fixed_point")
 
 
 def causal_conv(x: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: int = 1) -> Tensor:
@@ -53,7 +54,9 @@ def causal_conv(x: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: i
         return convolve(x, weight, flips, groups)
 
 
-def causal_solve(y: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: int = 1) -> Tensor:
+def causal_solve(
+    y: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: int = 1, method: str = "substitution"
+) -> Tensor:
     r"""Return the field x with `causal_conv(x, weight, reverse=reverse, groups=groups) == y`.
 
     With A the corner tap, by substitution along anti-diagonals, each point by
@@ -70,11 +73,15 @@ def causal_solve(y: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: 
             `weight[..., -1, -1]` may be any invertible matrix.
         reverse: as in `causal_conv`.
         groups: blocks of channels that do not mix.
+        method: "substitution", which is always right; "fft", a convolution with the inverse's response to an
+            impulse; or "fixed_point", which repeats :math:`x \leftarrow A^{-1} y - N x` until x stands still.
+            The latter two are refused where `inverse_gain` has neither radius nor norm below 1: there,
+            rounding errors of large values drown small ones.
 
     Raises:
         TypeError: y or the kernel is neither float32 nor float64, or they differ.
         ValueError: shapes do not fit, the kernel is longer than the field, its corner is singular or a weight
-            is not finite.
+            is not finite; the method is unknown, or unstable with this kernel.
 
     Example:
         >>> weight = torch.tensor([[[0.5, 1.0]]])
@@ -83,7 +90,9 @@ def causal_solve(y: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: 
     """
     y, weight = _single_under_autocast(y, weight)
     flips = _check(y, weight, reverse, groups)
-    return dispatch(y, weight, flips, groups)
+    if method not in _METHODS:
+        raise ValueError(f"method is {method!r}; choose one of {', '.join(map(repr, _METHODS))}")
+    return dispatch(y, weight, flips, groups, method)
 
 
 def _single_under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, conv2d, conv3d, pad
 
+from opflow.kernels.causal_guarded import fft, fixed_point, impulses, refuse_growth
 from opflow.kernels.causal_reference import plane_scan, row_scan, wavefront
 from opflow.kernels.corner import divide_by_corner
 
@@ -61,39 +62,64 @@ def transpose(weight: Tensor, groups: int) -> Tensor:
 
 
 @torch.library.custom_op("opflow::causal_solve", mutates_args=())
-def solve(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
+def solve(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:
     """Return x with `convolve(x, weight, flips, groups) == y`."""
     taps = divide_by_corner(weight, groups)
     if y.numel() == 0:
         return torch.empty_like(y, memory_format=torch.contiguous_format)
-    x = substitute(turn(y, flips, 1).unflatten(1, (groups, -1)), taps)
+    if method == "substitution":
+        return _substitute(y, taps, flips)
+    refuse_growth(weight, groups, method)
+    turned = turn(y, flips, 1)
+    if method == "fft":
+        response = _substitute(impulses(y, taps.shape[1]), taps, [0] * groups)
+        x = fft(turned, response)
+    else:
+        x = fixed_point(turned, taps)
+    return turn(x, flips, 1).contiguous()
+
+
+def _substitute(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
+    """Run the recurrence on fields `(batch, channel, *space)` with taps of `divide_by_corner`."""
+    if y.ndim == 3:
+        x = _solve_images(y.unsqueeze(2), taps.unsqueeze(3), [flip << 1 for flip in flips])
+        return x.squeeze(2)
+    if y.ndim == 5:
+        x = plane_scan(turn(y, flips, 1), taps, _solve_images)
+        return turn(x, flips, 1).contiguous()
+    return _solve_images(y, taps, flips)
+
+
+def _solve_images(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
+    """Run it on images `(batch, channel, row, column)`, on the fastest backend."""
+    if y.device.type == "cpu" and y.dtype == torch.float32:
+        from opflow.kernels.cpu import causal_solve as cpu
+
+        return cpu.solve(y.contiguous(), taps, torch.tensor(flips))
+    x = substitute(turn(y, flips, 1).unflatten(1, (len(flips), -1)), taps)
     return turn(x.flatten(1, 2), flips, 1).contiguous()
 
 
 def substitute(y: Tensor, taps: Tensor) -> Tensor:
-    """Run the recurrence on fields `(batch, group, c, *space)`, all axes forward, in plain torch."""
-    if taps.ndim == 4:
-        return substitute(y.unsqueeze(3), taps.unsqueeze(3)).squeeze(3)
-    if taps.ndim == 6:
-        return plane_scan(y, taps, substitute)
+    """Run the recurrence on `(batch, group, c, row, column)`, both axes forward, in plain torch."""
     narrow = y.shape[2] * y.shape[4] <= _WIDEST_ROW
     return row_scan(y, taps) if narrow else wavefront(y, taps)
 
 
 @solve.register_fake
-def _(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
+def _(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:
     return torch.empty_like(y, memory_format=torch.contiguous_format)
 
 
-def dispatch(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
+def dispatch(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:
     """Call `solve`, through a form that `torch.func` and forward derivatives know where they are active."""
     if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
-        return _TransformedSolve.apply(y, weight, flips, groups)
-    return solve(y, weight, flips, groups)
+        return _TransformedSolve.apply(y, weight, flips, groups, method)
+    return solve(y, weight, flips, groups, method)
 
 
 def _setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    _, weight, ctx.flips, ctx.groups = inputs
+    _, weight, ctx.flips, ctx.groups, ctx.method = inputs
     ctx.save_for_backward(output, weight)
 
 
@@ -101,27 +127,27 @@ def _backward(ctx: Any, grad: Tensor):
     x, weight = ctx.saved_tensors
     # The transposed matrix looks ahead where its original looks back.
     ahead = [flip ^ ((1 << x.ndim - 2) - 1) for flip in ctx.flips]
-    adjoint = dispatch(grad, transpose(weight, ctx.groups), ahead, ctx.groups)
+    adjoint = dispatch(grad, transpose(weight, ctx.groups), ahead, ctx.groups, ctx.method)
     grad_weight = None
     if ctx.needs_input_grad[1]:
         grad_weight = -weight_gradient(x, adjoint, weight, ctx.flips, ctx.groups)
-    return adjoint, grad_weight, None, None
+    return adjoint, grad_weight, None, None, None
 
 
 solve.register_autograd(_backward, setup_context=_setup)
 
 
 @solve.register_vmap
-def _(info: Any, in_dims: tuple, y: Tensor, weight: Tensor, flips: Sequence[int], groups: int):
+def _(info: Any, in_dims: tuple, y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str):
     y_dim, weight_dim, *_ = in_dims
     n = info.batch_size
     if weight_dim is None:  # more of a batch
         y = y.movedim(y_dim, 0)
-        return solve(y.flatten(0, 1), weight, flips, groups).unflatten(0, (n, -1)), 0
+        return solve(y.flatten(0, 1), weight, flips, groups, method).unflatten(0, (n, -1)), 0
     # Kernels of their own: more groups.
     weight = weight.movedim(weight_dim, 0).flatten(0, 1)
     y = y.movedim(y_dim, 1) if y_dim is not None else y.unsqueeze(1).expand(-1, n, *y.shape[1:])
-    return solve(y.flatten(1, 2), weight, [*flips] * n, groups * n).unflatten(1, (n, -1)), 1
+    return solve(y.flatten(1, 2), weight, [*flips] * n, groups * n, method).unflatten(1, (n, -1)), 1
 
 
 class _TransformedSolve(torch.autograd.Function):
@@ -130,12 +156,12 @@ class _TransformedSolve(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
-        return solve(y, weight, flips, groups)
+    def forward(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:
+        return solve(y, weight, flips, groups, method)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        _, weight, ctx.flips, ctx.groups = inputs
+        _, weight, ctx.flips, ctx.groups, ctx.method = inputs
         ctx.save_for_backward(output, weight)
         ctx.save_for_forward(output, weight)
 
@@ -149,7 +175,7 @@ class _TransformedSolve(torch.autograd.Function):
         right = torch.zeros_like(x) if y_tangent is None else y_tangent
         if weight_tangent is not None:
             right = right - convolve(x, weight_tangent, ctx.flips, ctx.groups)
-        return _TransformedSolve.apply(right, weight, ctx.flips, ctx.groups)
+        return _TransformedSolve.apply(right, weight, ctx.flips, ctx.groups, ctx.method)
 
 
 for _device in ("cpu", "cuda"):

@@ -4,7 +4,7 @@ Fields are `(batch, group, c, row, column)`; taps `(group, c, c, kr, kc)` are th
 Nothing here is differentiated through: the operation has a rule of its own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -64,18 +64,21 @@ def _unit(triangle: Tensor, c: int) -> Tensor:
     return triangle * (block[:, None] != block) + torch.eye(n, dtype=triangle.dtype, device=triangle.device)
 
 
-def plane_scan(y: Tensor, taps: Tensor, solve_plane: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Solve `(batch, group, c, plane, row, column)` plane by plane, each by `solve_plane(y, taps)`."""
+def plane_scan(
+    y: Tensor, taps: Tensor, solve_plane: Callable[[Tensor, Tensor, Sequence[int]], Tensor]
+) -> Tensor:
+    """Solve `(batch, channel, plane, row, column)` plane by plane, each by `solve_plane(y, taps, flips)`."""
+    groups = len(taps)
     back, up, left = (k - 1 for k in taps.shape[3:])
-    y = torch.einsum("goi,bgi...->bgo...", taps[..., -1, -1, -1], y)
+    corner = taps[..., -1, -1, -1]
+    y = torch.einsum("goi,bgi...->bgo...", corner, y.unflatten(1, (groups, -1))).flatten(1, 2)
     in_plane = taps[..., -1, :, :].clone()
     in_plane[..., -1, -1] = torch.eye(taps.shape[1], dtype=y.dtype, device=y.device)
     x: list[Tensor] = []
-    for p in range(y.shape[3]):
-        right = y[:, :, :, p]
+    for p in range(y.shape[2]):
+        right = y[:, :, p]
         for a in range(1, min(p, back) + 1):
-            padded = pad(x[p - a].flatten(1, 2), (left, 0, up, 0))
-            earlier = conv2d(padded, taps[..., back - a, :, :].flatten(0, 1), groups=y.shape[1])
-            right = right - earlier.view(right.shape)
-        x.append(solve_plane(right, in_plane))
-    return torch.stack(x, 3)
+            padded = pad(x[p - a], (left, 0, up, 0))
+            right = right - conv2d(padded, taps[..., back - a, :, :].flatten(0, 1), groups=groups)
+        x.append(solve_plane(right, in_plane, [0] * groups))
+    return torch.stack(x, 2)
