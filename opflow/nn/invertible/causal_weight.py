@@ -78,6 +78,28 @@ class CausalWeight(nn.Module):
         k = self.kernel_size
         return weight.permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, (k, k))
 
+    @torch.no_grad()
+    def growth(self, grid: tuple[int, int]) -> float:
+        r"""Return :math:`\lVert L^{-1} A \rVert_\infty` on a grid: how a solve amplifies errors.
+
+        Computed from the response to an impulse, in float64. Bounded on all
+        grids where :math:`\kappa < 1`; else it may grow exponentially with them.
+
+        Example:
+            >>> weight = CausalWeight(2, kernel_size=2, corner="unit")
+            >>> _ = weight.taps.data.zero_()
+            >>> weight.growth((4, 4))
+            1.0
+        """
+        width, k = self.taps.shape[-1], self.kernel_size
+        taps = self.relative_taps().double()
+        identity = torch.eye(width).to(taps).expand(len(taps), 1, -1, -1)
+        kernel = torch.cat([taps, identity], 1).permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, (k, k))
+        impulse = taps.new_zeros(width, self.groups, width, *grid)
+        impulse[range(width), :, range(width), 0, 0] = 1.0
+        response = causal_solve(impulse.flatten(1, 2), kernel, groups=self.groups)
+        return float(response.abs().sum((0, 2, 3)).max())
+
 
 def tap_norm(taps: Tensor) -> Tensor:
     r"""Return, per group, an upper bound of the sum of the spectral norms of `(groups, tap, width, width)`.
@@ -95,26 +117,3 @@ def tap_norm(taps: Tensor) -> Tensor:
     fourth = fourth @ fourth
     moment = fourth.square().sum((-2, -1)).clamp_min(torch.finfo(taps.dtype).tiny)
     return (size[..., 0, 0] * moment ** (1 / 16)).sum(1)
-
-
-@torch.no_grad()
-def growth(weight: CausalWeight, grid: tuple[int, int]) -> float:
-    r"""Return :math:`\lVert L^{-1} A \rVert_\infty` on a grid, the growth of the solve.
-
-    Computed from the response to an impulse, in float64; below :math:`1 / (1 - \kappa)` where
-    :math:`\kappa < 1`.
-
-    Example:
-        >>> weight = CausalWeight(2, kernel_size=2, corner="unit")
-        >>> _ = weight.taps.data.zero_()
-        >>> growth(weight, (4, 4))
-        1.0
-    """
-    width, k = weight.taps.shape[-1], weight.kernel_size
-    taps = weight.relative_taps().double()
-    identity = torch.eye(width).to(taps).expand(len(taps), 1, -1, -1)
-    kernel = torch.cat([taps, identity], 1).permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, (k, k))
-    impulse = taps.new_zeros(width, weight.groups, width, *grid)
-    impulse[range(width), :, range(width), 0, 0] = 1.0
-    response = causal_solve(impulse.flatten(1, 2), kernel, groups=weight.groups)
-    return float(response.abs().sum((0, 2, 3)).max())

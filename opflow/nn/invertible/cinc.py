@@ -5,7 +5,7 @@ from torch import Tensor
 from opflow.kernels import causal_conv, causal_solve
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
-from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse, growth
+from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
 
 
 class CInCConv(Bijection):
@@ -64,10 +64,6 @@ class CInCConv(Bijection):
         weight, shift, log = self._normed(self.weight())
         x = causal_solve(z if shift is None else z - shift, weight, reverse=self.reverse)
         return x, (-space_size(z) * log).expand(len(z))
-
-    def inverse_gain(self, grid: tuple[int, int]) -> float:
-        """Return by how much decoding on a grid can amplify an error, in the largest norm."""
-        return growth(self.weight, grid)
 
     def _normed(self, weight: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         log = self.weight.corner.log_abs_det()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from opflow.nn.invertible.bijection import Bijection, soft_bound
+from opflow.nn.invertible.bijection import Bijection
 from opflow.nn.invertible.conditioning import Condition
 from opflow.nn.invertible.coupling_net import CouplingNet
 
@@ -13,7 +13,8 @@ LOG_SCALE_LIMIT = 2.0  # the bound of FInC Flow: no layer scales by more than ex
 class AffineCoupling(Bijection):
     r"""Scale and shift half of the channels by functions of the other half.
 
-    :math:`z_2 = e^{s(x_1)} x_2 + t(x_1)`, :math:`z_1 = x_1`. The log-determinant is the sum of s, which is bounded by 2 in absolute value. The identity at the start.
+    :math:`z_2 = e^{s(x_1)} x_2 + t(x_1)`, :math:`z_1 = x_1`. The log-determinant is the sum of s, which is
+    bounded by 2 in absolute value. The identity at the start.
 
     Args:
         channels: channels of the input, at least 2; the first half, rounded up, stays as it is.
@@ -111,17 +112,19 @@ class QuadCoupling(Bijection):
 
 
 def scale_and_shift(x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `exp(s) x + t` and the sums of s, for t and raw s stacked in `parameters`."""
+    """Return `exp(s) x + t` and the sums of `s = 2 tanh(r / 2)`, for t and r stacked in `parameters`."""
     shift, raw = parameters.chunk(2, 1)
-    log_scale = soft_bound(raw, LOG_SCALE_LIMIT)
-    return torch.addcmul(shift, x, log_scale.exp()), log_scale.sum((1, 2, 3))
+    share = torch.tanh(raw * (1 / LOG_SCALE_LIMIT))
+    z = torch.addcmul(shift, x, torch.exp(share * LOG_SCALE_LIMIT))
+    return z, LOG_SCALE_LIMIT * share.sum((1, 2, 3))
 
 
 def shift_and_unscale(z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
     """Undo `scale_and_shift`."""
     shift, raw = parameters.chunk(2, 1)
-    log_scale = soft_bound(raw, LOG_SCALE_LIMIT)
-    return (z - shift) * (-log_scale).exp(), -log_scale.sum((1, 2, 3))
+    share = torch.tanh(raw * (1 / LOG_SCALE_LIMIT))
+    x = (z - shift) * torch.exp(share * -LOG_SCALE_LIMIT)
+    return x, -LOG_SCALE_LIMIT * share.sum((1, 2, 3))
 
 
 def require_channels(channels: int, least: int, layer: str) -> None:

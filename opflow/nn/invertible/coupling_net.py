@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from opflow.nn.convolution import Convolution
+from opflow.kernels.relu_net import relu_net
+from opflow.nn.convolution import Convolution, channels_last
 from opflow.nn.invertible.conditioning import Condition, Conditioner
 
 
@@ -41,7 +42,10 @@ class CouplingNet(nn.Module):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """Map `(batch, in_channels, row, column)` to `(batch, out_channels, row, column)`."""
-        hidden = self.first(x)
-        if self.condition is not None:
-            hidden = hidden + self.condition(cond)
-        return self.last(torch.relu(self.middle(torch.relu(hidden))))
+        x, extra = channels_last(x), None if self.condition is None else self.condition(cond)
+        first, middle, last = self.first, self.middle, self.last
+        if not first.circular:
+            bias = first.bias if extra is None else first.bias[:, None, None] + extra
+            return relu_net(x, first.weight, bias, middle.weight, middle.bias, last.weight, last.bias)
+        hidden = first(x) if extra is None else first(x) + extra
+        return last(torch.relu_(middle(torch.relu_(hidden))))

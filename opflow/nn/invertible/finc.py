@@ -4,7 +4,7 @@ from torch import Tensor
 
 from opflow.kernels import causal_conv, causal_solve
 from opflow.nn.invertible.bijection import Bijection
-from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, growth
+from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight
 
 
 class FInCConv(Bijection):
@@ -48,7 +48,3 @@ class FInCConv(Bijection):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Solve."""
         return causal_solve(z, self.weight(), reverse=ORIENTATIONS, groups=4), z.new_zeros(len(z))
-
-    def inverse_gain(self, grid: tuple[int, int]) -> float:
-        """Return by how much decoding on a grid can amplify an error, in the largest norm."""
-        return growth(self.weight, grid)

@@ -5,7 +5,7 @@ from torch import Tensor
 from opflow.kernels import causal_conv, causal_solve
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
-from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse, growth
+from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
 
 
 class InverseConv(Bijection):
@@ -62,10 +62,6 @@ class InverseConv(Bijection):
         weight, shift, log = self._normed()
         x = causal_conv(z, weight, reverse=self.reverse)
         return x if shift is None else x + shift, (space_size(z) * log).expand(len(z))
-
-    def inverse_gain(self, grid: tuple[int, int]) -> float:
-        """Return by how much encoding on a grid can amplify an error, in the largest norm."""
-        return growth(self.weight, grid)
 
     def _normed(self) -> tuple[Tensor, Tensor | None, Tensor]:
         weight, log = self.weight(), self.weight.corner.log_abs_det()

@@ -76,8 +76,9 @@ class Logit(Bijection):
         return (z.sigmoid() - self.alpha) / (1 - 2 * self.alpha), -self._log_slope(z)
 
     def _log_slope(self, y: Tensor) -> Tensor:
-        slope = softplus(y) + softplus(-y) + math.log(1 - 2 * self.alpha)
-        return slope.flatten(1).sum(1)
+        # softplus(y) + softplus(-y), of which one is the other but for y
+        slope = 2 * softplus(y) - y
+        return slope.flatten(1).sum(1) + y[0].numel() * math.log(1 - 2 * self.alpha)
 
 
 class Standardize(Bijection):

@@ -46,16 +46,16 @@ class SplitPrior(Bijection):
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Standardise the second half."""
         x1, x2 = x.split(self.sizes, 1)
-        mean, log_scale = self._parameters(x1, cond)
+        mean, log_scale = self._predict(x1, cond)
         return torch.cat([x1, (x2 - mean) * (-log_scale).exp()], 1), -log_scale.sum((1, 2, 3))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the second half to its mean and deviation."""
         z1, z2 = z.split(self.sizes, 1)
-        mean, log_scale = self._parameters(z1, cond)
+        mean, log_scale = self._predict(z1, cond)
         return torch.cat([z1, torch.addcmul(mean, z2, log_scale.exp())], 1), log_scale.sum((1, 2, 3))
 
-    def _parameters(self, kept: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _predict(self, kept: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
         predicted = self.predict(kept)
         if self.condition is not None:
             predicted = predicted + self.condition(cond)
