@@ -62,12 +62,15 @@ class Logit(Bijection):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Shrink into the interval, then take the logit."""
-        p = self.alpha + (1 - 2 * self.alpha) * x
-        if x.numel() and not (0 < float(p.min()) and float(p.max()) < 1):
+        p = (self.alpha + (1 - 2 * self.alpha) * x).detach()
+        eps = torch.finfo(x.dtype).eps
+        if x.numel() and not (-eps <= float(p.min()) and float(p.max()) <= 1 + eps):
             raise ValueError(
                 f"the logit of data between {float(x.min()):.4g} and {float(x.max()):.4g} does not exist: "
                 "scale images to [0, 1], integers through bits_per_dim"
             )
+        # What a saturated sigmoid decodes to still has a place.
+        p = (self.alpha + (1 - 2 * self.alpha) * x).clamp(eps, 1 - eps)
         y = p.log() - torch.log1p(-p)
         return y, self._log_slope(y)
 
