@@ -66,7 +66,7 @@ def test_compiles_without_a_gpu(rows, columns, c, up, left, capability, tmp_path
     assert compiled.metadata.shared <= 64 << 10  # bytes that any card in use has
     # Threads of a program meet between diagonals, which the interpreter would not miss.
     program = compiled.asm["ttgir"]
-    assert program.rindex("barrier all") > program.rindex("tt.store")
+    assert program.rindex("barrier") > program.rindex("tt.store")
     # Products keep all digits of float32.
     assembly = compiled.asm["ptx"]
     assert "fma.rn.f32" in assembly and "mma" not in assembly and "tf32" not in assembly
