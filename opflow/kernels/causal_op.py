@@ -4,6 +4,8 @@
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -96,8 +98,18 @@ def _solve_images(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
         from opflow.kernels.cpu import causal_solve as cpu
 
         return cpu.solve(y.contiguous(), taps, torch.tensor(flips))
+    if y.device.type == "cuda" and y.dtype == torch.float32 and _has_triton():
+        from opflow.kernels.cuda import causal_solve as cuda
+
+        if taps.shape[1] <= cuda.WIDEST:
+            return cuda.solve(y.contiguous(), taps, torch.tensor(flips))
     x = substitute(turn(y, flips, 1).unflatten(1, (len(flips), -1)), taps)
     return turn(x.flatten(1, 2), flips, 1).contiguous()
+
+
+@lru_cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def substitute(y: Tensor, taps: Tensor) -> Tensor:
