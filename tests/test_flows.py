@@ -103,7 +103,7 @@ def test_round_trips_after_training(layer, coupling):
     z = torch.randn(256, 32)  # fresh: nearer to failure than the latents of data
     with torch.no_grad():
         assert (flow.decode(flow.encode(x)) - x).abs().max() <= 1e-4
-        # Between noise and the space behind the logit, whose own rounding near 0 and 1 is no matter of the flow.
+        # To the space behind the logit, whose own rounding near 0 and 1 is no matter of the flow.
         y, _ = flow.body.inverse(z)
         assert (flow.body(y)[0] - z).abs().max() <= 1e-4
         assert abs(float((flow.body(y)[1] + flow.body.inverse(z)[1]).abs().max())) <= 1e-3

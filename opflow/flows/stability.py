@@ -24,7 +24,7 @@ def require_invertible(body: "Multiscale", dtype: torch.dtype) -> None:
     if not worst <= limit:
         raise FloatingPointError(
             f"the inverse convolution at {where} amplifies rounding errors {worst:.2g}-fold, beyond "
-            f"{limit:.2g}, what {dtype} can bear: {_REMEDY}"
+            f"{limit:.2g}, what {dtype} can bear. To avoid it, {_REMEDY}"
         )
 
 
@@ -37,18 +37,18 @@ def require_finite(values: Tensor, what: str, body: "Multiscale | None" = None) 
     """
     if bool(torch.isfinite(values).all()):
         return
-    bad = int((~torch.isfinite(values)).sum())
     if body is None:
+        bad = int((~torch.isfinite(values)).sum())
         raise ValueError(f"{what} of which {bad} values are not finite; remove them")
     broken = [name for name, p in body.named_parameters() if not bool(torch.isfinite(p).all())]
+    cause, remedy = "values overflow", _SLOWER
     if broken:
         cause = f"{len(broken)} parameters are not finite, {broken[0]} among them"
     else:
         worst, where = worst_growth(body)
-        cause = (
-            f"the inverse convolution at {where} amplifies {worst:.2g}-fold" if where else "values overflow"
-        )
-    raise FloatingPointError(f"{what} is not finite: {cause}. {_REMEDY}")
+        if where:
+            cause, remedy = f"the inverse convolution at {where} amplifies {worst:.2g}-fold", _REMEDY
+    raise FloatingPointError(f"{what} is not finite: {cause}. To avoid it, {remedy}")
 
 
 def worst_growth(body: "Multiscale") -> tuple[float, str]:
@@ -63,7 +63,5 @@ def worst_growth(body: "Multiscale") -> tuple[float, str]:
     return worst, where
 
 
-_REMEDY = (
-    "build the flow with gain_bound=0.9, which keeps inverses bounded in training, or lower the learning "
-    "rate, warm it up and clip gradients; go back to weights from before"
-)
+_SLOWER = "lower the learning rate, warm it up, clip gradients, and go back to weights from before"
+_REMEDY = f"build the flow with gain_bound=0.9, which keeps inverses bounded in training, or {_SLOWER}"
