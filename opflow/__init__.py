@@ -30,16 +30,20 @@ _HOMES = {
     "load": "opflow.save",
     "export": "opflow.export",
     "interop": "opflow.interop",
+    "flows": "opflow.flows",
     "metrics": "opflow.metrics",
     "plot": "opflow.plot",
+    "trust": "opflow.trust",
 }
 
 if TYPE_CHECKING:
     from opflow import equivariance as equivariance
     from opflow import export as export
+    from opflow import flows as flows
     from opflow import interop as interop
     from opflow import metrics as metrics
     from opflow import plot as plot
+    from opflow import trust as trust
     from opflow.autoregression import rollout as rollout
     from opflow.certification import Certificate as Certificate
     from opflow.certification import certify as certify
@@ -76,11 +80,13 @@ __all__ = [
     "equivariance",
     "export",
     "fit",
+    "flows",
     "interop",
     "load",
     "metrics",
     "plot",
     "rollout",
+    "trust",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from opflow.flows import Flow
     from opflow.operators.base import BaseOperator, Operator
     from opflow.operators.points import PointOperator
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")  # suffixes that are refused
 
 
-def save_pretrained(model: "BaseOperator", folder: str | PathLike, metadata: dict[str, Any]) -> None:
+def save_pretrained(model: "BaseOperator | Flow", folder: str | PathLike, metadata: dict[str, Any]) -> None:
     """Write `model.safetensors` and `config.json` into `folder`, each atomically."""
     import torch
 
@@ -35,7 +36,7 @@ def save_pretrained(model: "BaseOperator", folder: str | PathLike, metadata: dic
     write_json(folder / "config.json", config)
 
 
-def load(folder: str | PathLike) -> "Operator | PointOperator":
+def load(folder: str | PathLike) -> "Operator | PointOperator | Flow":
     """Load a model written by `save_pretrained` or by a run, normalisation included, in evaluation mode.
 
     Nothing is unpickled: a folder is data, whoever it comes from.
@@ -81,21 +82,22 @@ def load(folder: str | PathLike) -> "Operator | PointOperator":
     return model.eval()
 
 
-def _built(path: Path) -> "Operator | PointOperator":
+def _built(path: Path) -> "Operator | PointOperator | Flow":
     """Build the model that a `config.json` describes, whatever somebody has put there."""
+    from opflow.flows import FLOWS
     from opflow.operators import OPERATORS
 
-    config = read_json(path)
+    models, config = OPERATORS | FLOWS, read_json(path)
     name, arguments = config.get("class"), config.get("config")
     if not isinstance(name, str) or not isinstance(arguments, dict):
         raise ValueError(
-            f'{path} describes no operator: expected {{"class": NAME, "config": {{ARGUMENT: VALUE, ...}}}}. '
+            f'{path} describes no model: expected {{"class": NAME, "config": {{ARGUMENT: VALUE, ...}}}}. '
             "A model of your own is built by your program, and takes its weights from model.safetensors"
         )
-    if name not in OPERATORS:
-        raise ValueError(f"{path} describes a {name!r}; this version knows {', '.join(OPERATORS)}")
+    if name not in models:
+        raise ValueError(f"{path} describes a {name!r}; this version knows {', '.join(models)}")
     try:
-        return OPERATORS[name](**arguments)
+        return models[name](**arguments)
     except Exception as error:  # the arguments may be anything, and so may what they lead to
         raise ValueError(
             f"{path} describes a {name} that cannot be built: {type(error).__name__}: {error}"

@@ -182,10 +182,10 @@ DESCRIBED = {"n_modes": [4], "in_channels": 1, "out_channels": 1, "hidden_channe
     [
         ([], "should hold a JSON object, it holds a list"),
         ("[" * 100_000, r"config\.json is damaged"),
-        ({}, "describes no operator: expected"),
-        ({"class": "FNO"}, "describes no operator: expected"),
-        ({"class": ["FNO"], "config": {}}, "describes no operator: expected"),
-        ({"class": "FNO", "config": ["n_modes"]}, "describes no operator: expected"),
+        ({}, "describes no model: expected"),
+        ({"class": "FNO"}, "describes no model: expected"),
+        ({"class": ["FNO"], "config": {}}, "describes no model: expected"),
+        ({"class": "FNO", "config": ["n_modes"]}, "describes no model: expected"),
         (
             {"class": "FNO", "config": {**DESCRIBED, "depth": 3}},
             "FNO that cannot be built: TypeError: .*'depth'",

@@ -1,0 +1,194 @@
+"""The operation behind `causal_solve`: implementations, derivatives, and the rules of torch's transforms.
+
+`flips` holds for each group the axes to flip before and after, the first axis in space as bit 0.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv1d, conv2d, conv3d, pad
+
+from opflow.kernels.causal_guarded import fft, fixed_point, impulses, refuse_growth
+from opflow.kernels.causal_reference import plane_scan, row_scan, wavefront
+from opflow.kernels.corner import divide_by_corner
+
+_WIDEST_ROW = 256  # unknowns of a row, beyond which its dense triangle costs more than the diagonals' calls
+
+
+def convolve(x: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
+    """Convolve with zeros on the side that each group looks back to; differentiable torch."""
+    conv = (conv1d, conv2d, conv3d)[x.ndim - 3]
+    return conv(_pad(x, weight.shape[2:], flips), turn(weight, flips), groups=groups)
+
+
+def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
+    """Return the gradient of the kernel of `convolve` from that of its result; differentiable."""
+    dims = x.ndim - 2
+    none, one = [0] * dims, [1] * dims
+    padded = _pad(x, weight.shape[2:], flips)
+    _, grad_weight, _ = torch.ops.aten.convolution_backward(
+        grad, padded, weight, None, one, none, one, False, none, groups, [False, True, False]
+    )
+    return turn(grad_weight, flips)
+
+
+def _pad(x: Tensor, kernel: Sequence[int], flips: Sequence[int]) -> Tensor:
+    parts = [x] if len(set(flips)) == 1 else x.chunk(len(flips), 1)
+    padded = []
+    for part, flip in zip(parts, flips):
+        widths = []
+        for axis in reversed(range(len(kernel))):
+            before = kernel[axis] - 1
+            widths += [0, before] if flip >> axis & 1 else [before, 0]
+        padded.append(pad(part, widths))
+    return padded[0] if len(padded) == 1 else torch.cat(padded, 1)
+
+
+def turn(x: Tensor, flips: Sequence[int], channel_axis: int = 0) -> Tensor:
+    """Flip the axes in space, the last ones, of each group of channels; twice is nothing."""
+    if not any(flips):
+        return x
+    parts = [x] if len(set(flips)) == 1 else x.chunk(len(flips), channel_axis)
+    space = x.ndim - 2
+    turned = [part.flip([2 + a for a in range(space) if flip >> a & 1]) for part, flip in zip(parts, flips)]
+    return turned[0] if len(turned) == 1 else torch.cat(turned, channel_axis)
+
+
+def transpose(weight: Tensor, groups: int) -> Tensor:
+    """Exchange the channels of each group's kernel."""
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+
+
+@torch.library.custom_op("opflow::causal_solve", mutates_args=())
+def solve(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:
+    """Return x with `convolve(x, weight, flips, groups) == y`."""
+    taps = divide_by_corner(weight, groups)
+    if y.numel() == 0:
+        return torch.empty_like(y, memory_format=torch.contiguous_format)
+    if method == "substitution":
+        return _substitute(y, taps, flips)
+    refuse_growth(weight, groups, method)
+    turned = turn(y, flips, 1)
+    if method == "fft":
+        response = _substitute(impulses(y, taps.shape[1]), taps, [0] * groups)
+        x = fft(turned, response)
+    else:
+        x = fixed_point(turned, taps)
+    return turn(x, flips, 1).contiguous()
+
+
+def _substitute(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
+    """Run the recurrence on fields `(batch, channel, *space)` with taps of `divide_by_corner`."""
+    if y.ndim == 3:
+        x = _solve_images(y.unsqueeze(2), taps.unsqueeze(3), [flip << 1 for flip in flips])
+        return x.squeeze(2)
+    if y.ndim == 5:
+        x = plane_scan(turn(y, flips, 1), taps, _solve_images)
+        return turn(x, flips, 1).contiguous()
+    return _solve_images(y, taps, flips)
+
+
+def _solve_images(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
+    """Run it on images `(batch, channel, row, column)`, on the fastest backend."""
+    if y.device.type == "cpu" and y.dtype == torch.float32:
+        from opflow.kernels.cpu import causal_solve as cpu
+
+        return cpu.solve(y.contiguous(), taps, torch.tensor(flips))
+    if y.device.type == "cuda" and y.dtype == torch.float32 and _has_triton():
+        from opflow.kernels.cuda import causal_solve as cuda
+
+        if taps.shape[1] <= cuda.WIDEST:
+            return cuda.solve(y.contiguous(), taps, torch.tensor(flips))
+    x = substitute(turn(y, flips, 1).unflatten(1, (len(flips), -1)), taps)
+    return turn(x.flatten(1, 2), flips, 1).contiguous()
+
+
+@lru_cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def substitute(y: Tensor, taps: Tensor) -> Tensor:
+    """Run the recurrence on `(batch, group, c, row, column)`, both axes forward, in plain torch."""
+    narrow = y.shape[2] * y.shape[4] <= _WIDEST_ROW
+    return row_scan(y, taps) if narrow else wavefront(y, taps)
+
+
+@solve.register_fake
+def _(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:
+    return torch.empty_like(y, memory_format=torch.contiguous_format)
+
+
+def dispatch(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:
+    """Call `solve`, through a form that `torch.func` and forward derivatives know where they are active."""
+    if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
+        return _TransformedSolve.apply(y, weight, flips, groups, method)
+    return solve(y, weight, flips, groups, method)
+
+
+def _setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    _, weight, ctx.flips, ctx.groups, ctx.method = inputs
+    ctx.save_for_backward(output, weight)
+
+
+def _backward(ctx: Any, grad: Tensor):
+    x, weight = ctx.saved_tensors
+    # The transposed matrix looks ahead where its original looks back.
+    ahead = [flip ^ ((1 << x.ndim - 2) - 1) for flip in ctx.flips]
+    adjoint = dispatch(grad, transpose(weight, ctx.groups), ahead, ctx.groups, ctx.method)
+    grad_weight = None
+    if ctx.needs_input_grad[1]:
+        grad_weight = -weight_gradient(x, adjoint, weight, ctx.flips, ctx.groups)
+    return adjoint, grad_weight, None, None, None
+
+
+solve.register_autograd(_backward, setup_context=_setup)
+
+
+@solve.register_vmap
+def _(info: Any, in_dims: tuple, y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str):
+    y_dim, weight_dim, *_ = in_dims
+    n = info.batch_size
+    if weight_dim is None:  # more of a batch
+        y = y.movedim(y_dim, 0)
+        return solve(y.flatten(0, 1), weight, flips, groups, method).unflatten(0, (n, -1)), 0
+    # Kernels of their own: more groups.
+    weight = weight.movedim(weight_dim, 0).flatten(0, 1)
+    y = y.movedim(y_dim, 1) if y_dim is not None else y.unsqueeze(1).expand(-1, n, *y.shape[1:])
+    return solve(y.flatten(1, 2), weight, [*flips] * n, groups * n, method).unflatten(1, (n, -1)), 1
+
+
+class _TransformedSolve(torch.autograd.Function):
+    """The operation for `torch.func` and forward derivatives, which torch's custom operations refuse."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:
+        return solve(y, weight, flips, groups, method)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        _, weight, ctx.flips, ctx.groups, ctx.method = inputs
+        ctx.save_for_backward(output, weight)
+        ctx.save_for_forward(output, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _backward(ctx, grad)
+
+    @staticmethod
+    def jvp(ctx: Any, y_tangent: Tensor | None, weight_tangent: Tensor | None, *_: None):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, weight = ctx.saved_tensors
+        right = torch.zeros_like(x) if y_tangent is None else y_tangent
+        if weight_tangent is not None:
+            right = right - convolve(x, weight_tangent, ctx.flips, ctx.groups)
+        return _TransformedSolve.apply(right, weight, ctx.flips, ctx.groups, ctx.method)
+
+
+for _device in ("cpu", "cuda"):
+    solve.register_autocast(_device, torch.float32)

@@ -1,0 +1,121 @@
+"""The recurrence of `causal_solve` along anti-diagonals, a few images at a time.
+
+The points of a diagonal, of several images side by side, are the columns of matrix products with the taps.
+Only the diagonals that the kernel reaches back to exist in this layout, in a buffer that slides along; fields
+are read and written in their own, from either end of each axis.
+"""
+
+from math import ceil
+
+import numpy as np
+import torch
+from numba import njit
+from numba.np.unsafe.ndarray import to_fixed_tuple
+from torch import Tensor
+
+from opflow.kernels.cpu.gemm import multiply
+from opflow.kernels.cpu.team import address, arguments_of, compiled, floats, integers, keep, next_item, run
+from opflow.kernels.cpu.vectors import copy
+from opflow.kernels.memory import empty
+
+_LANES = 128  # columns of a product that are worth the most images side by side
+_IMAGES = 16  # at most
+_SLOTS = 4  # lengths of what the kernel reaches back, in the buffer that slides
+
+
+def solve(y: Tensor, taps: Tensor, flips: Tensor) -> Tensor:
+    """Return x for y `(batch, channel, row, column)`, contiguous, and taps of `divide_by_corner`.
+
+    `flips` `(group,)`, int64, has bit 0 set for reversed rows and bit 1 for reversed columns.
+    """
+    batch, channels, rows, columns = y.shape
+    groups, c, _, up, left = taps.shape
+    # Taps by the diagonal they look back along; what they find is subtracted, but for the right-hand side.
+    signed = taps.neg()
+    signed[..., -1, -1].neg_()
+    matrix = signed.flip(3).permute(0, 3, 1, 4, 2).contiguous()
+    most = min(_IMAGES, ceil(_LANES / min(rows, columns)), ceil(batch * groups / torch.get_num_threads()))
+    images = max(1, min(most, batch))
+    x = empty(y.shape, y)
+    sizes = (batch, groups, c, rows, columns, up - 1, left - 1, images)
+    addresses = (t.data_ptr() for t in (y, matrix, flips, x))
+    run(_solve, ceil(batch / images) * groups, (*sizes, *addresses))
+    return x
+
+
+@njit(nogil=True, error_model="numpy")
+def _gather(field, start, step, plane, image, c, points, images, lanes, row):
+    """Write points of a diagonal, `step` numbers apart in the field, as `(c, points, image)` at `lanes`."""
+    for o in range(c):
+        out = floats(lanes + 4 * o * row, points * images)
+        for v in range(images):
+            source = floats(field + 4 * (o * plane + v * image), plane)
+            at = start
+            for p in range(points):
+                out[p * images + v] = source[at]
+                at += step
+
+
+@njit(nogil=True, error_model="numpy")
+def _scatter(field, start, step, plane, image, c, points, images, lanes, row):
+    """Do the opposite of `_gather`."""
+    for o in range(c):
+        source = floats(lanes + 4 * o * row, points * images)
+        for v in range(images):
+            out = floats(field + 4 * (o * plane + v * image), plane)
+            at = start
+            for p in range(points):
+                out[at] = source[p * images + v]
+                at += step
+
+
+@compiled
+def _solve(memory):
+    values = to_fixed_tuple(arguments_of(memory), 12)
+    batch, groups, c, rows, columns, up, left, most, y, matrix, flips, x = values
+    reach, plane, width = up + left, rows * columns, (left + 1) * c
+    row = (rows + up) * most  # lanes of a channel: those above the first row stay zero
+    diagonal = c * row
+    buffer = np.empty((_SLOTS * reach + 1) * diagonal, np.float32)
+    scratch = np.empty(diagonal, np.float32)
+    slots, partial = address(buffer), address(scratch)
+    turned = integers(flips, groups)
+    item = next_item(memory)
+    while item >= 0:
+        group, first = item % groups, item // groups * most
+        images = min(most, batch - first)
+        taps = matrix + 4 * group * (up + 1) * c * width
+        at = 4 * (first * groups + group) * c * plane
+        image = groups * c * plane
+        origin, down, across = 0, columns, 1
+        if turned[group] & 1:
+            origin, down = origin + (rows - 1) * columns, -columns
+        if turned[group] & 2:
+            origin, across = origin + columns - 1, -1
+        buffer[:] = 0
+        slot = reach
+        for d in range(rows + columns - 1):
+            if slot > _SLOTS * reach:
+                for s in range(reach):
+                    copy(slots + 4 * (slot - reach + s) * diagonal, slots + 4 * s * diagonal, diagonal)
+                slot = reach
+            low, high = max(0, d - columns + 1), min(rows, d + 1)
+            n = (high - low) * images
+            here = slots + 4 * (slot * diagonal + (low + up) * images)
+            start, step = origin + low * down + (d - low) * across, down - across
+            _gather(y + at, start, step, plane, image, c, high - low, images, here, row)
+            for a in range(up + 1):
+                # Columns of the row a above, from `left` to the left on.
+                back = here - 4 * ((a + left) * diagonal + a * images)
+                into, into_row = (here, row) if a == up and up > 0 else (partial, n)
+                sums = partial if a > 0 else 0
+                weights = taps + 4 * a * c * width
+                multiply(into, into_row, weights, width, 1, back, row, c, n, width, sums, n)
+            if up == 0:
+                for o in range(c):
+                    copy(partial + 4 * o * n, here + 4 * o * row, n)
+            _scatter(x + at, start, step, plane, image, c, high - low, images, here, row)
+            slot += 1
+        item = next_item(memory)
+    keep(buffer)
+    keep(scratch)

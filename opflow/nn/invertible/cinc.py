@@ -1,0 +1,74 @@
+"""The layer of CInC Flow: a convolution over the past of each point."""
+
+from torch import Tensor
+
+from opflow.kernels import causal_conv, causal_solve
+from opflow.nn.invertible.actnorm import ActNorm
+from opflow.nn.invertible.bijection import Bijection, space_size
+from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
+
+
+class CInCConv(Bijection):
+    r"""Invertible k x k convolution, padded on one side of each axis; all channels mix.
+
+    Encoding convolves, decoding solves. With the corner A, the tap of the point itself, the matrix of the
+    convolution is block triangular, hence :math:`\log |\det| = HW \log |\det A|`. With corner "plu" the layer
+    does the work of Glow's 1x1 convolution too.
+
+    Args:
+        channels: channels of the input.
+        kernel_size: points of the kernel per axis, no more than the grid has.
+        corner: "plu", any invertible matrix, or "triangular".
+        reverse: per axis, look ahead instead of back.
+        gain_bound: keep the inverse bounded in training, see `CausalWeight`; None leaves the weight free.
+        actnorm: an `ActNorm` follows, in the same convolution.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Nagar, Dufraisse and Varma, CInC Flow, 2021.
+
+    Example:
+        >>> import torch
+        >>> conv, x = CInCConv(3), torch.randn(2, 3, 5, 8)
+        >>> z, logdet = conv(x)
+        >>> torch.allclose(conv.inverse(z)[0], x, atol=1e-5)
+        True
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int = 3,
+        corner: str = "plu",
+        reverse: Reverse = ORIENTATIONS[0],
+        gain_bound: float | None = None,
+        actnorm: bool = False,
+    ):
+        super().__init__()
+        self.weight = CausalWeight(channels, kernel_size, corner, gain_bound=gain_bound)
+        self.reverse = reverse
+        self.norm = ActNorm(channels) if actnorm else None
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Convolve."""
+        weight = self.weight()
+        if self.norm is not None and self.norm.wants_batch:
+            self.norm.fit(causal_conv(x, weight, reverse=self.reverse))
+        weight, shift, log = self._normed(weight)
+        z = causal_conv(x, weight, reverse=self.reverse)
+        return z if shift is None else z + shift, (space_size(x) * log).expand(len(x))
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Solve."""
+        weight, shift, log = self._normed(self.weight())
+        x = causal_solve(z if shift is None else z - shift, weight, reverse=self.reverse)
+        return x, (-space_size(z) * log).expand(len(z))
+
+    def _normed(self, weight: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        log = self.weight.corner.log_abs_det()
+        if self.norm is None:
+            return weight, None, log
+        log_scale = self.norm.log_scale
+        weight = log_scale.exp()[:, None, None, None] * weight
+        return weight, self.norm.shift[:, None, None], log + log_scale.sum()

@@ -1,0 +1,73 @@
+"""The layer of Inverse-Flow: encoding solves, so that sampling only convolves."""
+
+from torch import Tensor
+
+from opflow.kernels import causal_conv, causal_solve
+from opflow.nn.invertible.actnorm import ActNorm
+from opflow.nn.invertible.bijection import Bijection, space_size
+from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
+
+
+class InverseConv(Bijection):
+    r"""The inverse of a causal k x k convolution: decoding convolves, encoding solves.
+
+    With the corner A the log-determinant of encoding is :math:`-HW \log |\det A|`.
+
+    Args:
+        channels: channels of the input.
+        kernel_size: points of the kernel per axis, no more than the grid has.
+        corner: "plu", any invertible matrix, "triangular" or "unit" (log-determinant zero).
+        reverse: per axis, look ahead instead of back.
+        gain_bound: keep the solve bounded in training, see `CausalWeight`; None leaves the weight free.
+        actnorm: an `ActNorm` comes before, in the same convolution.
+
+    Raises:
+        ValueError: an argument out of range.
+
+    Source: Nagar and Varma, Inverse-Flow, 2025. Gradients are exact here: those of a solve are a solve with
+    the transposed weight and the gradient of an ordinary convolution.
+
+    Example:
+        >>> import torch
+        >>> conv, x = InverseConv(3), torch.randn(2, 3, 5, 8)
+        >>> z, logdet = conv(x)
+        >>> torch.allclose(conv.inverse(z)[0], x, atol=1e-5)
+        True
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int = 3,
+        corner: str = "plu",
+        reverse: Reverse = ORIENTATIONS[0],
+        gain_bound: float | None = None,
+        actnorm: bool = False,
+    ):
+        super().__init__()
+        self.weight = CausalWeight(channels, kernel_size, corner, gain_bound=gain_bound)
+        self.reverse = reverse
+        self.norm = ActNorm(channels) if actnorm else None
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Solve."""
+        if self.norm is not None and self.norm.wants_batch:
+            self.norm.fit(x)
+        weight, shift, log = self._normed()
+        z = causal_solve(x if shift is None else x - shift, weight, reverse=self.reverse)
+        return z, (-space_size(x) * log).expand(len(x))
+
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Convolve."""
+        weight, shift, log = self._normed()
+        x = causal_conv(z, weight, reverse=self.reverse)
+        return x if shift is None else x + shift, (space_size(z) * log).expand(len(z))
+
+    def _normed(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        weight, log = self.weight(), self.weight.corner.log_abs_det()
+        if self.norm is None:
+            return weight, None, log
+        log_scale = self.norm.log_scale
+        back = (-log_scale).exp()
+        weight = back[:, None, None, None] * weight
+        return weight, (-back * self.norm.shift)[:, None, None], log - log_scale.sum()
