@@ -1,9 +1,7 @@
 """What every flow is: a density that can be evaluated and sampled, from fields to standard normal noise."""
 
-import abc
 import math
 from os import PathLike
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -12,10 +10,11 @@ from opflow.flows.conditions import as_batch
 from opflow.flows.distribution import FlowDistribution
 from opflow.flows.multiscale import Multiscale
 from opflow.flows.stability import require_finite, require_invertible
+from opflow.nn.generative import Generative
 from opflow.nn.invertible import Bijection
 
 
-class Flow(Bijection, abc.ABC):
+class Flow(Bijection, Generative):
     """A distribution of fields `(channels, rows, columns)`, as a bijection onto standard normal noise.
 
     A subclass sets `config`, its constructor arguments, JSON values only, and gives the bijection between its
@@ -27,8 +26,6 @@ class Flow(Bijection, abc.ABC):
         shape: `(channels, rows, columns)`.
         condition: number of classes, shape of a vector or field, or None.
     """
-
-    config: dict[str, Any]
 
     def __init__(
         self,

@@ -51,3 +51,22 @@ def as_batch(
             f"{cond.dtype} between {cond.min().item() if n else 0} and {cond.max().item() if n else 0}"
         )
     return cond.long()
+
+
+def from_pair(x: Tensor, condition: int | tuple[int, ...] | None) -> Tensor | None:
+    """Return the condition that the first member of a pair of training data is; labels come as numbers.
+
+    Raises:
+        ValueError: a flow over classes is given something else than one number per sample.
+
+    Example:
+        >>> from_pair(torch.tensor([[3.0], [4.0]]), 10)
+        tensor([3, 4])
+    """
+    if condition is None or not isinstance(condition, int):
+        return None if condition is None else x
+    if x[0].numel() != 1:
+        raise ValueError(
+            f"this flow has {condition} classes: pairs begin with one label, got {tuple(x.shape[1:])}"
+        )
+    return x.flatten().round().long()

@@ -1,10 +1,12 @@
 """Flows of fields with real values."""
 
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from torch import Tensor
 
 from opflow.flows.base import Flow
+from opflow.flows.conditions import from_pair
 from opflow.flows.multiscale import Multiscale
 from opflow.nn.invertible import Condition, Standardize
 
@@ -13,7 +15,8 @@ class FieldFlow(Flow):
     r"""A multi-scale flow of fields of a PDE: real numbers in their own units, periodic or not.
 
     Densities are in nats, of the fields as they are: the normalisation that `fit_normalization` sets is part
-    of the flow, saved with it and counted in its density. The loss to train with is `-log_prob(x).mean()`.
+    of the flow, saved with it and counted in its density. `opflow.fit` takes pairs of condition and field and
+    trains with `-log_prob(x).mean()` by the number of values.
 
     Args:
         shape: `(channels, rows, columns)`; `2**levels` divides the sides.
@@ -94,5 +97,20 @@ class FieldFlow(Flow):
         Raises:
             ValueError: the shape does not fit, values are not finite, or a channel is constant.
         """
-        self._check(fields)
-        cast(Standardize, self.door).fit(fields)
+        self.fit_statistics([(fields, fields)])
+
+    def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take them from the second members of pairs, in batches; raises as `fit_normalization` does."""
+
+        def checked() -> Iterator[Tensor]:
+            for _, fields in pairs:
+                self._check(fields)
+                yield fields
+
+        cast(Standardize, self.door).fit(checked())
+
+    def pair_loss(
+        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean nats per value of fields y, under conditions x."""
+        return -self.log_prob(y, from_pair(x, self.condition)).mean() / y[0].numel()

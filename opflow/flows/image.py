@@ -1,11 +1,13 @@
 """Flows of images: integers, dequantised."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from opflow.flows.base import Flow
+from opflow.flows.conditions import from_pair
 from opflow.flows.multiscale import Multiscale
 from opflow.nn.invertible import Condition, Logit, UniformDequantization, VariationalDequantization
 
@@ -14,7 +16,8 @@ class ImageFlow(Flow):
     r"""A multi-scale flow of images with integer values.
 
     Its density is that of dequantised images in [0, 1], :math:`(v + u) / Q` for integers v below Q and noise
-    u in [0, 1); `bits_per_dim` bounds from it the bits that the integers take, and is the loss to train with.
+    u in [0, 1); `bits_per_dim` bounds from it the bits that the integers take, and is the loss by which
+    `opflow.fit` trains on pairs of condition and image.
 
     Args:
         shape: `(channels, rows, columns)`; `2**levels` divides the sides.
@@ -136,6 +139,15 @@ class ImageFlow(Flow):
             total = total + log_p - log_q
         bits = (dims * math.log(self.bins) - total / draws) / (dims * math.log(2))
         return bits.to(like.dtype)
+
+    def pair_loss(
+        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean bits per dimension of images y, integers in any dtype, under conditions x."""
+        return self.bits_per_dim(y.round().long(), from_pair(x, self.condition)).mean()
+
+    def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Do nothing: the range of the values is known."""
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the integers of samples in [0, 1], uint8 for up to 256 bins."""

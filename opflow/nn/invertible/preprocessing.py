@@ -1,12 +1,14 @@
 """Fixed maps between data and the space in which a flow works, with exact Jacobians."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from opflow.nn.invertible.bijection import Bijection
+from opflow.nn.moments import Moments
 
 
 class Rescale(Bijection):
@@ -94,7 +96,7 @@ class Standardize(Bijection):
 
     Example:
         >>> scale, x = Standardize(1), torch.tensor([[[[1.0, 5.0]]]])
-        >>> scale.fit(x)
+        >>> scale.fit([x])
         >>> scale(x)[0].flatten().tolist()
         [-1.0, 1.0]
     """
@@ -107,22 +109,25 @@ class Standardize(Bijection):
         self.register_buffer("mean", torch.zeros(channels, 1, 1))
         self.register_buffer("std", torch.ones(channels, 1, 1))
 
-    def fit(self, fields: Tensor) -> None:
-        """Take the statistics of `(sample, channel, row, column)`.
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Take the statistics of fields `(sample, channel, row, column)` in batches.
 
         Raises:
             ValueError: the fields hold values that are not finite, or a channel is constant.
         """
-        std, mean = torch.std_mean(fields.double(), (0, 2, 3), correction=0, keepdim=True)
+        moments = Moments()
+        for fields in batches:
+            moments.add(fields)
+        mean, std = moments.mean, moments.std
         if not torch.isfinite(std).all():
             raise ValueError("the fields hold values that are not finite; remove them before fitting")
         if (std == 0).any():
-            constant = (std.flatten() == 0).nonzero().flatten().tolist()
+            constant = (std == 0).nonzero().flatten().tolist()
             raise ValueError(
                 f"channels {constant} are constant, and a constant has no density: leave them out"
             )
-        self.mean.copy_(mean[0])
-        self.std.copy_(std[0])
+        self.mean.copy_(mean[:, None, None])
+        self.std.copy_(std[:, None, None])
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Standardise."""
