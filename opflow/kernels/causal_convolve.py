@@ -37,7 +37,7 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, flips: Sequence[int
 
 
 def _rounds_convolutions(x: Tensor) -> bool:
-    """Whether the device's library may take ten bits of each factor (TF32), where matrix products take all."""
+    """Whether the device's library may take ten bits of each factor (TF32); its matrix products take all."""
     return x.device.type == "cuda" and x.dtype == torch.float32
 
 

@@ -95,10 +95,11 @@ def _backward(ctx: Any, grad: Tensor):
     x, weight = ctx.saved_tensors
     # The transposed matrix looks ahead where its original looks back.
     ahead = [flip ^ ((1 << x.ndim - 2) - 1) for flip in ctx.flips]
-    adjoint = dispatch(grad, transpose(weight, ctx.groups), ahead, ctx.groups, ctx.method)
     grad_weight = None
-    if ctx.needs_input_grad[1]:
-        grad_weight = -weight_gradient(x, adjoint, weight, ctx.flips, ctx.groups)
+    with torch.autocast(x.device.type, enabled=False):
+        adjoint = dispatch(grad, transpose(weight, ctx.groups), ahead, ctx.groups, ctx.method)
+        if ctx.needs_input_grad[1]:
+            grad_weight = -weight_gradient(x, adjoint, weight, ctx.flips, ctx.groups)
     return adjoint, grad_weight, None, None, None
 
 
@@ -141,9 +142,10 @@ class _TransformedSolve(torch.autograd.Function):
     def jvp(ctx: Any, y_tangent: Tensor | None, weight_tangent: Tensor | None, *_: None):  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight = ctx.saved_tensors
         right = torch.zeros_like(x) if y_tangent is None else y_tangent
-        if weight_tangent is not None:
-            right = right - convolve(x, weight_tangent, ctx.flips, ctx.groups)
-        return _TransformedSolve.apply(right, weight, ctx.flips, ctx.groups, ctx.method)
+        with torch.autocast(x.device.type, enabled=False):
+            if weight_tangent is not None:
+                right = right - convolve(x, weight_tangent, ctx.flips, ctx.groups)
+            return _TransformedSolve.apply(right, weight, ctx.flips, ctx.groups, ctx.method)
 
 
 for _device in ("cpu", "cuda"):
