@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
     from opflow.operators.base import BaseOperator, Operator
     from opflow.operators.points import PointOperator
+    from opflow.rectified import RectifiedFlow
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")  # suffixes that are refused
 
 
-def save_pretrained(model: "BaseOperator", folder: str | PathLike, metadata: dict[str, Any]) -> None:
+def save_pretrained(
+    model: "BaseOperator | RectifiedFlow", folder: str | PathLike, metadata: dict[str, Any]
+) -> None:
     """Write `model.safetensors` and `config.json` into `folder`, each atomically."""
     import torch
 
@@ -35,7 +38,7 @@ def save_pretrained(model: "BaseOperator", folder: str | PathLike, metadata: dic
     write_json(folder / "config.json", config)
 
 
-def load(folder: str | PathLike) -> "Operator | PointOperator":
+def load(folder: str | PathLike) -> "Operator | PointOperator | RectifiedFlow":
     """Load a model written by `save_pretrained` or by a run, normalisation included, in evaluation mode.
 
     Nothing is unpickled: a folder is data, whoever it comes from.
@@ -81,10 +84,12 @@ def load(folder: str | PathLike) -> "Operator | PointOperator":
     return model.eval()
 
 
-def _built(path: Path) -> "Operator | PointOperator":
+def _built(path: Path) -> "Operator | PointOperator | RectifiedFlow":
     """Build the model that a `config.json` describes, whatever somebody has put there."""
     from opflow.operators import OPERATORS
+    from opflow.rectified import FLOWS
 
+    known = {**OPERATORS, **FLOWS}
     config = read_json(path)
     name, arguments = config.get("class"), config.get("config")
     if not isinstance(name, str) or not isinstance(arguments, dict):
@@ -92,10 +97,10 @@ def _built(path: Path) -> "Operator | PointOperator":
             f'{path} describes no operator: expected {{"class": NAME, "config": {{ARGUMENT: VALUE, ...}}}}. '
             "A model of your own is built by your program, and takes its weights from model.safetensors"
         )
-    if name not in OPERATORS:
-        raise ValueError(f"{path} describes a {name!r}; this version knows {', '.join(OPERATORS)}")
+    if name not in known:
+        raise ValueError(f"{path} describes a {name!r}; this version knows {', '.join(known)}")
     try:
-        return OPERATORS[name](**arguments)
+        return known[name](**arguments)
     except Exception as error:  # the arguments may be anything, and so may what they lead to
         raise ValueError(
             f"{path} describes a {name} that cannot be built: {type(error).__name__}: {error}"
