@@ -264,12 +264,11 @@ class SignedDistance(Codec):
             raise ValueError(
                 f"signed distances are for maps of labels (batch, *space), got shape {tuple(labels.shape)}"
             )
-        far = float(sum(labels.shape[1:]))
         code = np.empty((len(labels), self.channels, *labels.shape[1:]), dtype=np.float32)
         for channel, label in enumerate([1] if self.n_classes == 2 else range(self.n_classes)):
             for i, inside in enumerate((labels == label).cpu().numpy()):
                 if inside.all() or not inside.any():
-                    code[i, channel] = far if inside.all() else -far
+                    code[i, channel] = np.inf if inside.all() else -np.inf
                     continue
                 within, without = (np.asarray(distance_transform_edt(m)) for m in (inside, ~inside))
                 code[i, channel] = np.where(inside, within - 0.5, 0.5 - without)

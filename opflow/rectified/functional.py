@@ -33,7 +33,8 @@ class FunctionalFlow(RectifiedFlow):
         path: a `Path` or its description; straight when None. OFM and MINO: `Straight(blur=1e-4)`, FFM:
             `Straight(sigma=1e-4)`.
         coupling: a `Coupling` or its description; independent when None. OFM: `PermutationOT()`.
-        head: "velocity", as published, or "target", the network then predicts the end of the path.
+        head: "velocity", as published, or "target", what lies across the path (`Path.across`), at time 0 its
+            end.
         condition_channels: channels of the condition, 0 for none.
         dropout: share of the training samples without their condition, for guidance.
 
@@ -104,7 +105,8 @@ class FunctionalFlow(RectifiedFlow):
             condition: for flows with `condition_channels`.
             coords: at points, their positions `(point, dim)` or `(batch, point, dim)`, or a geometry (see
                 `VelocityNetwork.geometry`), made once.
-            weights: at points, quadrature weights `(point,)` or `(batch, point)`; zero for filling.
+            weights: at points, quadrature weights `(point,)` or `(batch, point)` for the loss; zero for
+                filling, of which the geometry has to know as well.
             noise: the noise from which the fields came by this flow, to straighten it (see `reflow_pairs`).
             generator: where the random numbers come from.
 
@@ -127,7 +129,8 @@ class FunctionalFlow(RectifiedFlow):
         if self.dropout and condition is not None:
             condition, there = drop(condition, self.dropout, generator)
         output = self._network(x, t, condition, there, coords)
-        error = (output - (x1 if self.targets else velocity)).square()
+        wanted = self.path.across(x0, x1, t) if self.targets else velocity
+        error = (output - wanted).square()
         if weights is None:
             return error.mean()
         share = weights.expand(error.shape[:2])
@@ -320,6 +323,8 @@ class FunctionalFlow(RectifiedFlow):
 
     def _network(self, x, t, condition, there, coords) -> Tensor:
         others = [] if condition is None else [condition]
+        if self.targets:
+            x = x / self.path.size(x, t)
         if there is not None:
             outer = x[..., :1] if self.network.on_points else x[:, :1]
             others.append(there.reshape(-1, *(1,) * (x.ndim - 1)).expand_as(outer))
@@ -327,4 +332,4 @@ class FunctionalFlow(RectifiedFlow):
 
     def _velocity(self, x, t, condition, there, coords) -> Tensor:
         output = self._network(x, t, condition, there, coords)
-        return self.path.velocity_to(output, x, t) if self.targets else output
+        return self.path.velocity_across(output, x, t) if self.targets else output

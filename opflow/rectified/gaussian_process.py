@@ -122,7 +122,8 @@ class GaussianProcess(NoiseSource):
             points = torch.as_tensor(_points(grid), dtype=values.dtype, device=values.device)
             return self._log_prob_at(values.flatten(2).mT, points)
         axes = tuple(range(2, values.ndim))
-        power = torch.fft.fftn(values, dim=axes, norm="ortho").abs().square()
+        waves = torch.view_as_real(torch.fft.fftn(values, dim=axes, norm="ortho"))
+        power = waves.square().sum(-1)  # not by `abs`, which has no derivative at zero
         indices = [torch.fft.fftfreq(m, 1 / m, dtype=torch.float64) for m in grid.sizes]
         modes = torch.stack(torch.meshgrid(*indices, indexing="ij"), -1)
         variance = math.prod(grid.sizes) * self.spectrum(modes) + self.nugget**2
@@ -160,9 +161,8 @@ class GaussianProcess(NoiseSource):
         resolved = (modes.abs() <= torch.tensor(highest, device=modes.device)).all(1)
         c, modes = c[:, resolved], modes[resolved]
         if any(grid.first):
-            phase = (
-                2 * math.pi / self.box * (modes.double() @ torch.tensor(grid.first).to(modes.device).double())
-            )
+            first = torch.tensor(grid.first, dtype=torch.float64, device=modes.device)
+            phase = 2 * math.pi / self.box * (modes.double() @ first)
             c = c * torch.polar(torch.ones_like(phase), phase).to(c)
         wrapped = modes % torch.tensor(sizes, device=modes.device)
         spectrum = c.new_zeros(m, *sizes[:-1], sizes[-1] // 2 + 1)

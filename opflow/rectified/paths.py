@@ -50,10 +50,27 @@ class Path(abc.ABC):
         a, b, da, db = (_over(c, x) for c in self.coefficients(t))
         return da * (x - b * x1) / a.clamp_min(_CLOSE) + db * x1
 
-    def velocity_from(self, x0: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """Velocity at the point x, if the path through it starts in x0; t is `(batch,)`."""
+    def across(self, x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
+        r"""What lies at a right angle to the point, :math:`(a x_1 - b x_0) / \rho`.
+
+        With :math:`\rho^2 = a^2 + b^2`. Point and this together are a rotation of the two ends: a network that
+        predicts it has a target of one size at all times, the end x_1 at t = 0 and minus the start at t = 1
+        (Salimans, Ho, Progressive Distillation, 2022; Karras et al., Elucidating the Design Space of
+        Diffusion-Based Models, 2022).
+        """
+        a, b, *_ = (_over(c, x0) for c in self.coefficients(t))
+        return (a * x1 - b * x0) / (a.square() + b.square()).sqrt()
+
+    def velocity_across(self, across: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """Velocity at the point x, if `across` lies at a right angle to it; t is `(batch,)`."""
         a, b, da, db = (_over(c, x) for c in self.coefficients(t))
-        return da * x0 + db * (x - a * x0) / b.clamp_min(_CLOSE)
+        square = a.square() + b.square()
+        return ((da * a + db * b) * x + (db * a - da * b) * square.sqrt() * across) / square
+
+    def size(self, x: Tensor, t: Tensor) -> Tensor:
+        r"""Size :math:`\rho` of points between independent ends of size one; t is `(batch,)`."""
+        a, b, *_ = (_over(c, x) for c in self.coefficients(t))
+        return (a.square() + b.square()).sqrt()
 
 
 @dataclass(frozen=True)

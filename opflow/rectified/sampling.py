@@ -9,7 +9,7 @@ from torch import Tensor
 
 FIXED = ("euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams")
 """Solvers of torchdiffeq that take the steps they are told."""
-ADAPTIVE = ("dopri5", "dopri8", "tsit5", "bosh3", "fehlberg2", "adaptive_heun")
+ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 """Solvers of torchdiffeq that choose their steps by the error."""
 
 Velocity = Callable[[Tensor, Tensor], Tensor]

@@ -33,9 +33,9 @@ class SymmFlow(RectifiedFlow):
     The published form, `SymmFlow.published`, is one diagonal of the square, :math:`(t, 1 - t)`: either of the
     two appears while the other is lost, and the network learns both velocities by least squares. With
     `times="separate"` what is given stays clean, and the whole square is learned, pairs from noise alone
-    included. With `heads="target"` the network predicts the clean field by least squares and the labels by
-    cross-entropy, and the velocities are those towards them: one step segments as a network trained for that
-    alone, and nothing is lost near the ends.
+    included. With `heads="target"` the network predicts the labels by cross-entropy, and by least squares
+    what lies across the path of the field (`Path.across`), at time 0 the field itself. Velocities follow from
+    them: one step segments as a network trained for that alone, and one step synthesises the mean field.
 
     Args:
         network: see `VelocityNetwork`.
@@ -136,7 +136,7 @@ class SymmFlow(RectifiedFlow):
         if not self.targets:
             return self.weight * _mean(heads[0] - vx) + (1 - self.weight) * _mean(heads[1] - vy)
         # What is clean already is not there to be learned.
-        field_loss = (heads[0] - x1).square().flatten(1).mean(1) * (sx < 1)
+        field_loss = (heads[0] - self.path.across(x0, x1, sx)).square().flatten(1).mean(1) * (sx < 1)
         if self.classifies:
             wanted = labels.reshape(*labels.shape, *(1,) * (field.ndim - 1 - labels.ndim))
             wrong = cross_entropy(heads[1], wanted.expand(-1, *field.shape[2:]), reduction="none")
@@ -153,7 +153,7 @@ class SymmFlow(RectifiedFlow):
         if self.classifies:
             assert isinstance(self.codec, AnchorCodec)
             label = self.codec.mean(label.softmax(1))
-        return self.path.velocity_to(field, x, sx), self.label_path.velocity_to(label, y, sy)
+        return self.path.velocity_across(field, x, sx), self.label_path.velocity_to(label, y, sy)
 
     def segment(
         self,
@@ -265,6 +265,7 @@ class SymmFlow(RectifiedFlow):
     def _heads(self, x: Tensor, y: Tensor, sx: Tensor, sy: Tensor) -> tuple[Tensor, Tensor]:
         times = sx[:, None] if self.shared else torch.stack([sx, sy], 1)
         if self.targets:  # pure noise says nothing of the labels, and only disturbs
+            x = x / self.path.size(x, sx)
             y = y * (sy > 0).reshape(-1, *(1,) * (y.ndim - 1))
         output = self.network(beside(x, [y], on_points=False), times)
         return output[:, : self.channels], output[:, self.channels :]

@@ -69,7 +69,8 @@ class VelocityNetwork(nn.Module):
         else:
             embedded = n_times
             self.net = build(name, **options, in_channels=in_channels + embedding, out_channels=out_channels)
-        self.embeddings = nn.ModuleList(TimeEmbedding(embedding) for _ in range(embedded))
+        # Velocities that change within a hundredth of the way would need as many steps.
+        self.embeddings = nn.ModuleList(TimeEmbedding(embedding, fastest=100.0) for _ in range(embedded))
 
     @property
     def on_points(self) -> bool:
@@ -91,11 +92,14 @@ class VelocityNetwork(nn.Module):
         channels = code.reshape(*code.shape, *(1,) * (state.ndim - 2)).expand(-1, -1, *state.shape[2:])
         return cast(Operator, self.net)(torch.cat([state, channels], 1))
 
-    def geometry(self, coords: Tensor) -> PointGeometry:
-        """Find the neighbours of points once, to be passed in the place of `coords` again and again."""
+    def geometry(self, coords: Tensor, weights: Tensor | None = None) -> PointGeometry:
+        """Find the neighbours of points once, to be passed in the place of `coords` again and again.
+
+        Arguments as for `PointOperator.geometry`; points of weight zero are filling.
+        """
         if not isinstance(self.net, PointOperator):
             raise ValueError(f"a {type(self.net).__name__} works on grids and has no geometry")
-        return self.net.geometry(coords)
+        return self.net.geometry(coords, weights)
 
     def _code(self, times: Tensor) -> Tensor:
         return sum((embed(t) for embed, t in zip(self.embeddings, times.unbind(1))), times.new_zeros(()))
