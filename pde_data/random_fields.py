@@ -62,7 +62,7 @@ class GaussianRandomField:
         if not all(grid.periodic):
             raise ValueError(f"the field lives on a periodic box, got a grid with periodic={grid.periodic}")
         highest = tuple((n - 1) // 2 for n in grid.sizes)
-        modes = _half_modes(max(highest), grid.ndim)
+        modes = half_modes(max(highest), grid.ndim)
         resolved = np.all(np.abs(modes) <= highest, axis=1)
         kept = modes[resolved]
         wave = 2 * np.pi * kept / np.array(grid.lengths)
@@ -103,7 +103,7 @@ class GaussianRandomField:
 
     def _drawn(self, highest: int, ndim: int, length: float) -> tuple[np.ndarray, np.ndarray]:
         """One mode of each pair, and the deviation of either part of its coefficient."""
-        modes = _half_modes(highest, ndim)
+        modes = half_modes(highest, ndim)
         squares = ((2 * np.pi * modes / length) ** 2).sum(axis=1)
         return modes, np.sqrt(self._variance(squares, Grid((4,) * ndim, lengths=length)) / 2)
 
@@ -182,7 +182,7 @@ def _cosine_modes(highest: int, ndim: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _half_modes(highest: int, ndim: int) -> np.ndarray:
+def half_modes(highest: int, ndim: int) -> np.ndarray:
     """One mode of each pair ``+-k`` with ``0 < max|k| <= highest``, in shells of ``max|k|``; (m, d)."""
     axis = np.arange(-highest, highest + 1)
     modes = np.stack(np.meshgrid(*([axis] * ndim), indexing="ij"), axis=-1).reshape(-1, ndim)

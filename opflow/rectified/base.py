@@ -1,0 +1,91 @@
+"""What every rectified flow is: a velocity network with the units of the fields, seeds and files."""
+
+import abc
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from opflow.nn.normalize import Normalizer
+
+
+class RectifiedFlow(nn.Module, abc.ABC):
+    """A generative model of fields by the velocity of an ordinary differential equation.
+
+    A subclass sets `config`, its constructor arguments, JSON values only, and writes `loss`.
+
+    Args:
+        channels: channels of the field.
+    """
+
+    config: dict[str, Any]
+
+    def __init__(self, channels: int):
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, got {channels}")
+        self.channels = channels
+        self.normalizer = Normalizer(channels, channels)
+
+    @abc.abstractmethod
+    def loss(self, *batch: Tensor) -> Tensor:
+        """Return the scalar loss of a batch."""
+
+    def fit_normalizer(self, fields: Tensor) -> None:
+        """Take mean and standard deviation of each channel from fields, channels first, in physical units.
+
+        At points, `(batch, point, channel)`, pass `fields.mT`.
+        """
+        if fields.ndim < 2 or fields.shape[1] != self.channels:
+            raise ValueError(
+                f"{type(self).__name__} was built for channels={self.channels}, got fields of shape "
+                f"{tuple(fields.shape)}"
+            )
+        values = fields.transpose(0, 1).flatten(1).double()
+        mean, std = values.mean(1).tolist(), values.std(1, correction=0).tolist()
+        self.normalizer.set(mean, std, mean, std)
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Bring fields, channels first, to mean zero and variance one."""
+        return self.normalizer.normalize(x)
+
+    def denormalize(self, x: Tensor) -> Tensor:
+        """Bring fields, channels first, to physical units."""
+        return self.normalizer.denormalize(x, torch.zeros_like(x))
+
+    def save_pretrained(self, folder: str | PathLike, **metadata) -> None:
+        """Write `model.safetensors` and `config.json`; `opflow.load(folder)` reads them back.
+
+        `metadata` (JSON values: grid, units, training set) is kept in `config.json`.
+        """
+        from opflow.save import save_pretrained
+
+        save_pretrained(self, folder, metadata)
+
+
+def generator_of(seed: int | torch.Generator | None, device: torch.device) -> torch.Generator:
+    """Return a generator on a device: one that is given, or a new one from a seed, at random when None.
+
+    Raises:
+        ValueError: the generator draws on another device.
+
+    Example:
+        >>> generator_of(3, torch.device("cpu")).initial_seed()
+        3
+    """
+    if isinstance(seed, torch.Generator):
+        if seed.device.type != device.type:
+            raise ValueError(f"the generator draws on {seed.device}, the model is on {device}")
+        return seed
+    generator = torch.Generator(device)
+    if seed is None:
+        generator.manual_seed(int(torch.randint(2**62, ())))  # so that torch.manual_seed reaches it
+    else:
+        generator.manual_seed(seed)
+    return generator
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return the device of the parameters."""
+    return next(module.parameters()).device
