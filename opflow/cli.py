@@ -1,4 +1,4 @@
-"""The command `opflow`: train, evaluate, predict, export, certify, compare, list."""
+"""The command `opflow`: train, evaluate, predict, sample, export, certify, compare, list."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from opflow.training.config import TrainConfig
 if TYPE_CHECKING:
     from opflow.runs import RunConfig
 
-DESCRIPTION = """Train neural operators on fields, and use them.
+DESCRIPTION = """Train neural operators and flows on fields, and use them.
 
 examples:
   pde-data generate navier_stokes ns.h5 --samples 200
@@ -26,6 +26,8 @@ examples:
   opflow export runs/ns --to onnx
   opflow certify runs/ns --group p4 --grids 32 48 64
   opflow compare runs/ns runs/wide
+  opflow train finc-digits --folder runs/digits
+  opflow sample runs/digits --n 100 --out digits.png
 """
 
 
@@ -40,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "train": _train_command(_value_of("--resume", argv)),
             "evaluate": evaluate,
             "predict": predict,
+            "sample": sample,
             "export": export,
             "certify": certify,
             "compare": compare,
@@ -196,6 +199,32 @@ def predict(
     print(out)
 
 
+def sample(
+    run: Positional[Path],
+    n: int = 64,
+    out: Path | None = None,
+    temperature: float = 1.0,
+    label: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Draw samples from a flow, as a picture or a netCDF file.
+
+    example: opflow sample runs/digits --n 100 --out digits.png
+
+    Args:
+        run: Folder of the run.
+        n: Number of samples.
+        out: A .png picture of all samples, or a .h5 or .nc file; samples.png in the run's folder by default.
+        temperature: Factor on the noise; below 1 for samples nearer to the mode.
+        label: The class to draw from, for a flow over classes; all in turn by default.
+        seed: Seed of the noise.
+    """
+    from opflow import runs
+
+    made = runs.sample(run, out, n=n, temperature=temperature, label=label, seed=seed)
+    print(f"{made.path}: {made.n} samples in {made.seconds:.2f} s")
+
+
 def export(run: Positional[Path], to: Literal["onnx", "pt2"]) -> None:
     """Write the model of a run as a graph that runs without this package.
 
@@ -265,7 +294,8 @@ def compare(run: Positional[Path], other: Positional[Path]) -> None:
 
 
 def list_known() -> None:
-    """List the named runs and the operators."""
+    """List the named runs, the operators and the flows."""
+    from opflow.flows import FLOWS
     from opflow.operators import OPERATORS
     from opflow.runs import RUNS
 
@@ -273,6 +303,8 @@ def list_known() -> None:
     print()
     rows = [(name, (operator.__doc__ or "").split("\n")[0]) for name, operator in OPERATORS.items()]
     _print_table(("operator", "what it is"), [*rows, ("neuralop:NAME", "any model of neuraloperator.")])
+    print()
+    _print_table(("flow", "what it is"), [(n, (f.__doc__ or "").split("\n")[0]) for n, f in FLOWS.items()])
 
 
 def _registry():

@@ -73,12 +73,14 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _error_table(evaluations: dict[str, Any]) -> str:
-    header = ("data", "pairs", "model", *_METRIC_NAMES.values())
+    found = {metric for numbers in evaluations.values() for metric in numbers["errors"]}
+    shown = {metric: name for metric, name in _METRIC_NAMES.items() if metric in found}
+    header = ("data", "pairs", "model", *shown.values())
     lines = []
     for label, numbers in evaluations.items():
         for who, key in (("trained", "errors"), ("persistence", "persistence")):
             if key in numbers:
-                cells = [_with_error(**numbers[key][m]) if m in numbers[key] else "" for m in _METRIC_NAMES]
+                cells = [_with_error(**numbers[key][m]) if m in numbers[key] else "" for m in shown]
                 lines.append((label, numbers["pairs"], who, *cells))
     text = _table(header, lines) + "\n\nMean over pairs ± standard error."
     for label, numbers in evaluations.items():
@@ -98,6 +100,8 @@ _METRIC_NAMES = {
     "relative_h1": "relative H1",
     "nrmse": "nRMSE",
     "vrmse": "VRMSE",
+    "bits_per_dim": "bits/dim",
+    "nats_per_dim": "nats/dim",
 }
 
 
@@ -126,6 +130,12 @@ def _sample_figures(sample: dict[str, np.ndarray], numbers: dict[str, Any]):
     from opflow import plot
     from pde_data.meshes import TriangleMesh
 
+    if "samples" in sample:
+        images = "bits_per_dim" in numbers.get("errors", {})
+        yield "Samples", "samples.png", plot.sample_grid(sample["samples"], images=images)
+        yield "Data", "data.png", plot.sample_grid(sample["data"], images=images)
+        yield "Values", "values.png", plot.histograms({k: sample[k] for k in ("data", "samples")})
+        return
     target, prediction = sample["target"], sample["prediction"]
     names = numbers.get("fields") or [f"field {c}" for c in range(target.shape[1])]
     units = (numbers.get("units") or [""])[0]

@@ -11,21 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from opflow.flows import Flow
-    from opflow.operators.base import BaseOperator, Operator
-    from opflow.operators.points import PointOperator
-    from opflow.rectified import RectifiedFlow
+    from opflow.nn.generative import Generative
+    from opflow.operators.base import BaseOperator
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")  # suffixes that are refused
 
 
-<<<<<<< HEAD
-def save_pretrained(model: "BaseOperator | Flow", folder: str | PathLike, metadata: dict[str, Any]) -> None:
-=======
 def save_pretrained(
-    model: "BaseOperator | RectifiedFlow", folder: str | PathLike, metadata: dict[str, Any]
+    model: "BaseOperator | Generative", folder: str | PathLike, metadata: dict[str, Any]
 ) -> None:
->>>>>>> rectified
     """Write `model.safetensors` and `config.json` into `folder`, each atomically."""
     import torch
 
@@ -43,11 +37,7 @@ def save_pretrained(
     write_json(folder / "config.json", config)
 
 
-<<<<<<< HEAD
-def load(folder: str | PathLike) -> "Operator | PointOperator | Flow":
-=======
-def load(folder: str | PathLike) -> "Operator | PointOperator | RectifiedFlow":
->>>>>>> rectified
+def load(folder: str | PathLike) -> Any:
     """Load a model written by `save_pretrained` or by a run, normalisation included, in evaluation mode.
 
     Nothing is unpickled: a folder is data, whoever it comes from.
@@ -93,39 +83,23 @@ def load(folder: str | PathLike) -> "Operator | PointOperator | RectifiedFlow":
     return model.eval()
 
 
-<<<<<<< HEAD
-def _built(path: Path) -> "Operator | PointOperator | Flow":
-=======
-def _built(path: Path) -> "Operator | PointOperator | RectifiedFlow":
->>>>>>> rectified
+def _built(path: Path) -> Any:
     """Build the model that a `config.json` describes, whatever somebody has put there."""
     from opflow.flows import FLOWS
     from opflow.operators import OPERATORS
-    from opflow.rectified import FLOWS
+    from opflow.rectified import RECTIFIED
 
-<<<<<<< HEAD
-    models, config = OPERATORS | FLOWS, read_json(path)
-=======
-    known = {**OPERATORS, **FLOWS}
-    config = read_json(path)
->>>>>>> rectified
+    known, config = {**OPERATORS, **FLOWS, **RECTIFIED}, read_json(path)
     name, arguments = config.get("class"), config.get("config")
     if not isinstance(name, str) or not isinstance(arguments, dict):
         raise ValueError(
             f'{path} describes no model: expected {{"class": NAME, "config": {{ARGUMENT: VALUE, ...}}}}. '
             "A model of your own is built by your program, and takes its weights from model.safetensors"
         )
-<<<<<<< HEAD
-    if name not in models:
-        raise ValueError(f"{path} describes a {name!r}; this version knows {', '.join(models)}")
-    try:
-        return models[name](**arguments)
-=======
     if name not in known:
         raise ValueError(f"{path} describes a {name!r}; this version knows {', '.join(known)}")
     try:
         return known[name](**arguments)
->>>>>>> rectified
     except Exception as error:  # the arguments may be anything, and so may what they lead to
         raise ValueError(
             f"{path} describes a {name} that cannot be built: {type(error).__name__}: {error}"

@@ -1,12 +1,14 @@
 """What every flow is: a density that can be evaluated and sampled, from fields to standard normal noise."""
 
+import abc
 import math
 from os import PathLike
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from opflow.flows.conditions import as_batch
+from opflow.flows.conditions import as_batch, from_pair
 from opflow.flows.distribution import FlowDistribution
 from opflow.flows.multiscale import Multiscale
 from opflow.flows.stability import require_finite, require_invertible
@@ -26,6 +28,8 @@ class Flow(Bijection, Generative):
         shape: `(channels, rows, columns)`.
         condition: number of classes, shape of a vector or field, or None.
     """
+
+    loss_name: ClassVar[str]
 
     def __init__(
         self,
@@ -158,6 +162,20 @@ class Flow(Bijection, Generative):
         from opflow.save import save_pretrained
 
         save_pretrained(self, folder, metadata)
+
+    @abc.abstractmethod
+    def losses(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the loss `(batch,)` of each sample y of pairs, as `loss_name` says, under conditions x."""
+
+    def pair_loss(
+        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean of `losses`."""
+        return self.losses(x, y).mean()
+
+    def condition_of(self, x: Tensor) -> Tensor | None:
+        """Return the condition that the first members of pairs are, None for a flow without."""
+        return from_pair(x, self.condition)
 
     @property
     def _like(self) -> Tensor:

@@ -6,7 +6,6 @@ from typing import cast
 from torch import Tensor
 
 from opflow.flows.base import Flow
-from opflow.flows.conditions import from_pair
 from opflow.flows.multiscale import Multiscale
 from opflow.nn.invertible import Condition, Standardize
 
@@ -50,6 +49,8 @@ class FieldFlow(Flow):
         >>> bool(flow.eval().sample(200).std() > 3)
         True
     """
+
+    loss_name = "nats_per_dim"
 
     def __init__(
         self,
@@ -109,8 +110,6 @@ class FieldFlow(Flow):
 
         cast(Standardize, self.door).fit(checked())
 
-    def pair_loss(
-        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean nats per value of fields y, under conditions x."""
-        return -self.log_prob(y, from_pair(x, self.condition)).mean() / y[0].numel()
+    def losses(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the nats per value of each field y, under conditions x."""
+        return -self.log_prob(y, self.condition_of(x)) / y[0].numel()

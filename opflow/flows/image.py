@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from opflow.flows.base import Flow
-from opflow.flows.conditions import from_pair
 from opflow.flows.multiscale import Multiscale
 from opflow.nn.invertible import Condition, Logit, UniformDequantization, VariationalDequantization
 
@@ -50,6 +49,8 @@ class ImageFlow(Flow):
         >>> bits.shape, flow.eval().sample(3).shape
         (torch.Size([4]), torch.Size([3, 1, 8, 8]))
     """
+
+    loss_name = "bits_per_dim"
 
     def __init__(
         self,
@@ -140,11 +141,9 @@ class ImageFlow(Flow):
         bits = (dims * math.log(self.bins) - total / draws) / (dims * math.log(2))
         return bits.to(like.dtype)
 
-    def pair_loss(
-        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean bits per dimension of images y, integers in any dtype, under conditions x."""
-        return self.bits_per_dim(y.round().long(), from_pair(x, self.condition)).mean()
+    def losses(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the bits per dimension of each image y, integers in any dtype, under conditions x."""
+        return self.bits_per_dim(y.round().long(), self.condition_of(x))
 
     def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Do nothing: the range of the values is known."""

@@ -8,5 +8,16 @@ first space axis is drawn to the right, the second upwards.
 from opflow.plot.curves import error_growth, losses, spectra
 from opflow.plot.fields import animate, comparison, rollout_strip
 from opflow.plot.meshes import mesh_comparison
+from opflow.plot.samples import histograms, sample_grid
 
-__all__ = ["animate", "comparison", "error_growth", "losses", "mesh_comparison", "rollout_strip", "spectra"]
+__all__ = [
+    "animate",
+    "comparison",
+    "error_growth",
+    "histograms",
+    "losses",
+    "mesh_comparison",
+    "rollout_strip",
+    "sample_grid",
+    "spectra",
+]

@@ -122,10 +122,14 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         raise ValueError("there is no epoch with a train_ or valid_ number to draw")
     figure = new_figure(6.4, 4.6)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    for i, key in enumerate(keys):
-        points = [(row["epoch"], _last(row[key])) for row in rows if row.get(key) not in (None, [])]
+    curves = {
+        key: [(row["epoch"], _last(row[key])) for row in rows if row.get(key) not in (None, [])]
+        for key in keys
+    }
+    positive = all(value > 0 for points in curves.values() for _, value in points)
+    for i, (key, points) in enumerate(curves.items()):
         dashed = "-" if key.startswith("valid_") else "--"
-        top.semilogy(
+        top.plot(
             *zip(*points),
             dashed,
             color=LINE_COLOURS[i % len(LINE_COLOURS)],
@@ -133,6 +137,7 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> "Figure":
             marker="o" if len(points) == 1 else None,
             label=key.replace("_", " "),
         )
+    top.set_yscale("log" if positive else "linear")  # a likelihood may have either sign
     rates = [(row["epoch"], row["learning_rate"]) for row in rows if row.get("learning_rate") is not None]
     if rates:
         bottom.plot(*zip(*rates), color=MUTED, linewidth=1.4)

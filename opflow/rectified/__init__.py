@@ -14,13 +14,13 @@ from opflow.rectified.sampling import ADAPTIVE, FIXED, Flowed, integrate
 from opflow.rectified.semflow import Segmentation, SemFlow
 from opflow.rectified.straighten import straightness
 from opflow.rectified.symmflow import SymmFlow
-from opflow.rectified.table import FLOWS
+from opflow.rectified.table import RECTIFIED
 from opflow.rectified.velocity import VelocityNetwork
 
 __all__ = [
     "ADAPTIVE",
     "FIXED",
-    "FLOWS",
+    "RECTIFIED",
     "AnchorCodec",
     "Codec",
     "ConditionalOT",

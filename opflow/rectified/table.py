@@ -5,7 +5,7 @@ from opflow.rectified.functional import FunctionalFlow
 from opflow.rectified.semflow import SemFlow
 from opflow.rectified.symmflow import SymmFlow
 
-FLOWS: dict[str, type[RectifiedFlow]] = {
+RECTIFIED: dict[str, type[RectifiedFlow]] = {
     "FunctionalFlow": FunctionalFlow,
     "SemFlow": SemFlow,
     "SymmFlow": SymmFlow,

@@ -9,17 +9,20 @@ if TYPE_CHECKING:
     from opflow.runs.config import RUNS, RunConfig
     from opflow.runs.evaluation import Evaluation, evaluate
     from opflow.runs.prediction import predict
+    from opflow.runs.sampling import Sampled, sample
 
 _HOMES = {
     "RUNS": "opflow.runs.config",
     "Evaluation": "opflow.runs.evaluation",
     "RunConfig": "opflow.runs.config",
+    "Sampled": "opflow.runs.sampling",
     "certify": "opflow.runs.actions",
     "compare": "opflow.runs.actions",
     "evaluate": "opflow.runs.evaluation",
     "evaluate_run": "opflow.runs.actions",
     "export": "opflow.runs.actions",
     "predict": "opflow.runs.prediction",
+    "sample": "opflow.runs.sampling",
     "save_evaluation": "opflow.runs.actions",
     "train": "opflow.runs.actions",
 }
@@ -28,12 +31,14 @@ __all__ = [
     "RUNS",
     "Evaluation",
     "RunConfig",
+    "Sampled",
     "certify",
     "compare",
     "evaluate",
     "evaluate_run",
     "export",
     "predict",
+    "sample",
     "save_evaluation",
     "train",
 ]

@@ -13,10 +13,12 @@ import torch
 from opflow.report import EVALUATION_FILE, SAMPLE_FILE, read_metrics, write_report
 from opflow.runs.config import RUN_FILE, RunConfig, flat
 from opflow.runs.evaluation import Evaluation, evaluate
+from opflow.runs.images import is_images
 from opflow.save import read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     from opflow.certification import Certificate
+    from opflow.runs.images import ImageSet
     from opflow.training import FitResult
     from pde_data import FieldDataset, MeshDataset
 
@@ -38,7 +40,7 @@ def train(config: RunConfig, folder: str | Path, *, resume: bool = False) -> "Fi
         ValueError: no data were named, they do not fit the model, or the folder holds another run.
         pde_data.DatasetError: the data cannot be read.
     """
-    from opflow.operators import build
+    from opflow.runs.models import build_for
     from opflow.training import fit
     from opflow.training.run_folder import RunFolder
 
@@ -50,13 +52,8 @@ def train(config: RunConfig, folder: str | Path, *, resume: bool = False) -> "Fi
         _refuse_another(config, folder, resume)
         resume = True
     RunFolder(folder, resume)  # refuses a folder that is not one of a run before anything is written to it
-    horizon = getattr(data, "horizon", 1)
-    channels = {"in_channels": data.in_channels, "out_channels": data.out_channels // horizon}
     torch.manual_seed(config.train.seed)
-    try:
-        model = build(config.model, **channels, **config.options)
-    except TypeError as error:
-        raise ValueError(f"{config.model} cannot be built with options {config.options}: {error}") from error
+    model = build_for(config, data)
     first = int(os.environ.get("RANK", 0)) == 0
     if first:
         config.write(folder)
@@ -134,7 +131,7 @@ def save_evaluation(
     evaluation: Evaluation,
     label: str,
     config: RunConfig,
-    dataset: "FieldDataset | MeshDataset",
+    dataset: "FieldDataset | MeshDataset | ImageSet",
 ) -> None:
     """Add an evaluation to a run folder: `evaluation.json`, and the arrays of its pictures."""
     path = Path(folder) / EVALUATION_FILE
@@ -148,10 +145,10 @@ def save_evaluation(
     write_atomically(Path(folder) / SAMPLE_FILE, packed.getvalue())
 
 
-def _units(dataset: "FieldDataset | MeshDataset") -> list[str]:
+def _units(dataset: "FieldDataset | MeshDataset | ImageSet") -> list[str]:
     import pde_data
 
-    if not Path(dataset.name).exists():
+    if is_images(dataset.name) or not Path(dataset.name).exists():
         return [""] * len(dataset.target_names)
     with pde_data.open(dataset.name) as file:
         return [str(file[name].attrs.get("units", "")) for name in dataset.target_names]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opflow.runs.images import DIGITS, ImageSet, is_images, open_images
 from opflow.save import read_json, write_json
 from opflow.training.config import TrainConfig
 
@@ -27,8 +28,9 @@ class RunConfig:
     """
 
     data: str = ""
-    """File or folder with the fields, in any format that pde_data opens. It is divided by sample into train,
-    valid and test unless those have files of their own."""
+    """File or folder with the fields, in any format that pde_data opens; an IDX file of images, or "digits"
+    for those of scikit-learn. It is divided by sample into train, valid and test unless those have files of
+    their own."""
     valid: str | None = None
     """Validation data, where they are a file of their own."""
     test: str | None = None
@@ -46,9 +48,9 @@ class RunConfig:
     distances: bool = False
     """Give the distances of nodes to the parts of the boundary as inputs too, for fields on meshes."""
     model: str = "FNO"
-    """Operator by its name in `opflow list`; `neuralop:UNO` is UNO of the neuraloperator package."""
+    """Operator or flow by its name in `opflow list`; `neuralop:UNO` is UNO of the neuraloperator package."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the operator; the numbers of channels follow from the data."""
+    """Arguments of the model; the numbers of channels, or the shape, follow from the data."""
     train: TrainConfig = TrainConfig()
     """How to train."""
 
@@ -109,7 +111,7 @@ class RunConfig:
             if name not in before or name not in now or before[name] != now[name]
         }
 
-    def dataset(self, part: str) -> "FieldDataset | MeshDataset | None":
+    def dataset(self, part: str) -> "FieldDataset | MeshDataset | ImageSet | None":
         """Open the "train", "valid" or "test" data; None where the configuration leaves no such part.
 
         A part with a file of its own is all of that file. Otherwise `data` is divided by sample: 8:1:1, or
@@ -120,6 +122,8 @@ class RunConfig:
             ValueError: no data were named.
             pde_data.DatasetError: the file does not hold what is asked for.
         """
+        if is_images(self.data):
+            return open_images(self.data, part)
         if not self.data:
             raise ValueError(
                 "no data were named: give --data FILE, for example one made by "
@@ -132,7 +136,7 @@ class RunConfig:
             return self.open(self.data) if part == "train" else None
         return self.open(self.data, split=part, fractions=(0.9, 0.1, 0.0) if self.test else (0.8, 0.1, 0.1))
 
-    def open(self, path: str | Path, **options: Any) -> "FieldDataset | MeshDataset":
+    def open(self, path: str | Path, **options: Any) -> "FieldDataset | MeshDataset | ImageSet":
         """Open another file as inputs and targets of this run; `options` as of `pde_data.FieldDataset`.
 
         Raises:
@@ -142,6 +146,8 @@ class RunConfig:
         """
         from pde_data import FieldDataset, MeshDataset, formats, ugrid
 
+        if is_images(path):
+            return open_images(path)
         grid = {"resolution": self.resolution, "window": self.window, "horizon": self.horizon}
         names = (list(self.inputs) or None, list(self.targets) or None)
         if not ugrid.is_mesh(formats.read(Path(path))):
@@ -237,6 +243,31 @@ RUNS: dict[str, tuple[str, RunConfig]] = {
                 loss="l2",
                 query_points=256,
             ),
+        ),
+    ),
+    "finc-digits": (
+        "FInC Flow of scikit-learn's digits: images, their likelihood, samples",
+        RunConfig(
+            data=DIGITS,
+            model="ImageFlow",
+            options={"layer": "finc", "levels": 2, "steps": 8, "hidden_channels": 64},
+            train=TrainConfig(epochs=100, batch_size=128, learning_rate=2e-3, warmup=0.05, ema=0.99),
+        ),
+    ),
+    "inverse-mnist": (
+        "Inverse-Flow of handwritten digits in an IDX file such as t10k-images-idx3-ubyte.gz",
+        RunConfig(
+            model="ImageFlow",
+            options={"layer": "inverse", "levels": 2, "steps": 8, "hidden_channels": 64},
+            train=TrainConfig(epochs=30, batch_size=128, learning_rate=2e-3, warmup=0.05, ema=0.99),
+        ),
+    ),
+    "finc-vorticity": (
+        "FInC Flow of vorticity fields: their density, samples, and scores of what lies outside",
+        RunConfig(
+            model="FieldFlow",
+            options={"layer": "finc", "levels": 3, "steps": 6, "hidden_channels": 48},
+            train=TrainConfig(epochs=30, batch_size=64, learning_rate=2e-3, warmup=0.05, ema=0.99),
         ),
     ),
     "quickstart": (

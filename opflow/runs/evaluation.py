@@ -10,11 +10,12 @@ from torch import Tensor
 
 from opflow import metrics
 from opflow.autoregression import rollout
+from opflow.flows import Flow
 from opflow.operators.base import Operator
 from opflow.operators.points import PointOperator
 
 if TYPE_CHECKING:
-    from pde_data import FieldDataset, MeshDataset
+    from pde_data import FieldDataset
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,7 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(
-    model: Operator | PointOperator, dataset: "FieldDataset | MeshDataset", *, batch_size: int = 32
-) -> Evaluation:
+def evaluate(model: Operator | PointOperator | Flow, dataset: Any, *, batch_size: int = 32) -> Evaluation:
     """Measure a model on all pairs, and on all trajectories where there are some, of a data set.
 
     Errors are relative L2 and H1, nRMSE and VRMSE of the first target frame; persistence takes the last
@@ -47,7 +46,7 @@ def evaluate(
     Args:
         model: in physical units; evaluated where its parameters are.
         dataset: a `pde_data.FieldDataset`, or a `pde_data.MeshDataset` for a point operator; H1 errors and
-            spectra are for grids.
+            spectra are for grids. For a flow see `opflow.runs.flow_evaluation`.
         batch_size: samples at a time.
 
     Raises:
@@ -55,6 +54,10 @@ def evaluate(
     """
     from pde_data import MeshDataset
 
+    if isinstance(model, Flow):
+        from opflow.runs.flow_evaluation import evaluate_flow
+
+        return evaluate_flow(model, dataset)
     if isinstance(dataset, MeshDataset):
         from opflow.runs.mesh_evaluation import evaluate_on_meshes
 
@@ -83,8 +86,8 @@ def evaluate(
         start, truth, prediction, times = _rollouts(model, dataset, batch_size)
         numbers["rollout"] = {
             "times": times,
-            "relative_l2": _finite_list(metrics.rollout_error(prediction, truth).mean(0)),
-            "persistence": _finite_list(metrics.rollout_error(start.expand_as(truth), truth).mean(0)),
+            "relative_l2": finite_list(metrics.rollout_error(prediction, truth).mean(0)),
+            "persistence": finite_list(metrics.rollout_error(start.expand_as(truth), truth).mean(0)),
             "correlation_time": _finite(metrics.correlation_time(prediction, truth, times).median().item()),
         }
         if periodic:
@@ -94,8 +97,8 @@ def evaluate(
         shells = [torch.cat([batch[i][1] for batch in spectra]).sum(1).mean(0) for i in (0, 1)]
         numbers["spectrum"] = {
             "wavenumbers": spectra[0][0][0].tolist(),
-            "target": _finite_list(shells[0]),
-            "prediction": _finite_list(shells[1]),
+            "target": finite_list(shells[0]),
+            "prediction": finite_list(shells[1]),
         }
     assert sample is not None  # a FieldDataset is never empty
     arrays = dict(zip(("target", "prediction", "times"), map(np.asarray, sample)))
@@ -154,5 +157,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _finite_list(values: Tensor) -> list[float | None]:
+def finite_list(values: Tensor) -> list[float | None]:
+    """Return numbers as JSON values, None for those that are not finite."""
     return [_finite(value) for value in values.tolist()]
