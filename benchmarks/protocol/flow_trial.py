@@ -33,6 +33,7 @@ class Task:
     width: int
     batch: int
     learning_rate: float
+    decay: float
 
     def images(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return training, held-out and test images, integers `(n, 1, row, column)`."""
@@ -44,8 +45,8 @@ class Task:
 TASKS = {
     task.name: task
     for task in (
-        Task("digits", 17, 1500, 150, levels=2, steps=8, width=64, batch=128, learning_rate=2e-3),
-        Task("mnist", 256, 8000, 500, levels=2, steps=8, width=64, batch=64, learning_rate=2e-3),
+        Task("digits", 17, 1500, 150, levels=2, steps=8, width=64, batch=128, learning_rate=2e-3, decay=0.5),
+        Task("mnist", 256, 8000, 500, levels=2, steps=8, width=64, batch=64, learning_rate=2e-3, decay=0.5),
     )
 }
 
@@ -79,6 +80,7 @@ def run(task: Task, model: str, width: int, seed: int, seconds: float) -> dict[s
     flow = build(model, shape, task.levels, task.steps, width, task.bins)
     flow.train().bits_per_dim(train[torch.randperm(len(train))[:256]])  # sets every ActNorm
     parameters = [p for p in flow.parameters() if p.requires_grad]
+    kernels = [p for p in parameters if p.ndim == 4]
     optimizer, ema = torch.optim.Adamax(parameters, task.learning_rate), EMA(parameters, 0.998)
     spent, step, looks, best, kept = 0.0, 0, 0, math.inf, [p.detach().clone() for p in parameters]
     while spent < seconds:
@@ -92,6 +94,8 @@ def run(task: Task, model: str, width: int, seed: int, seconds: float) -> dict[s
         flow.bits_per_dim(batch).mean().backward()
         torch.nn.utils.clip_grad_norm_(parameters, 50.0)
         optimizer.step()
+        with torch.no_grad():
+            torch._foreach_mul_(kernels, 1 - group["lr"] * task.decay)
         ema.update(step)
         step += 1
         spent += time.process_time() - start
