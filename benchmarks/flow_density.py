@@ -2,7 +2,7 @@
 
     python benchmarks/flow_density.py                               # digits, 3 seeds, 100 s each: 25 minutes
     python benchmarks/flow_density.py --tasks mnist --seconds 600 --models glow cinc finc inverse
-    python benchmarks/flow_density.py --models finc-spline          # layer-coupling
+    python benchmarks/flow_density.py --models finc-quad            # layer-coupling
 
 Digits are those of scikit-learn, 1797 of 8 x 8 pixels with 17 values: the first 1500 train, the other 297
 test. MNIST is its published test part, 10000 of 28 x 28 pixels with 256 values: 8000 train, 2000 test. Of the
@@ -22,7 +22,7 @@ import harness
 from protocol.records import Records
 
 RESULTS = Path(__file__).parent / "flow_density.csv"
-MODELS = ("normflows", "glow", "cinc", "finc", "inverse", "finc-spline")
+MODELS = ("normflows", "glow", "cinc", "finc", "inverse")
 PUBLISHED = {  # full MNIST, L=2, K=16, ten million parameters, on GPUs
     "finc": "1.05 (FInC Flow's slides; 1.15 in Inverse-Flow's)",
     "inverse": "1.31, with 1.6 million parameters",
@@ -72,7 +72,8 @@ def complete(task, models, seeds, seconds: float, records: Records) -> None:
             known |= {key: found.pop(key) for key in ("parameters", "steps")}
             records.append([known | {"metric": metric, "value": value} for metric, value in found.items()])
             print(
-                f"{task.name}, {model}, seed {seed}: {known['parameters']:,} parameters, {known['steps']} steps, "
+                f"{task.name}, {model}, seed {seed}: {known['parameters']:,} parameters, "
+                f"{known['steps']} steps, "
                 + ", ".join(f"{metric} {value:.4f}" for metric, value in found.items()),
                 flush=True,
             )

@@ -119,8 +119,8 @@ def main() -> None:
         (_, _, other) = min(series, key=lambda s: statistics.median(s[2]))
         claim = (
             f"{what} of {ours} beside {theirs}, ({BATCH}, {', '.join(map(str, SHAPE))}), {LEVELS} levels, "
-            f"{STEPS} steps, hidden {WIDTH}, {sizes[ours] / 1e3:.0f}k and {sizes[theirs] / 1e3:.0f}k parameters, "
-            "each at its best of "
+            f"{STEPS} steps, hidden {WIDTH}, {sizes[ours] / 1e3:.0f}k and {sizes[theirs] / 1e3:.0f}k "
+            "parameters, each at its best of "
             f"{' and '.join(map(str, options.threads))} threads: milliseconds"
         )
         milliseconds = [[1e3 * seconds for seconds in s] for s in (mine, other)]

@@ -82,6 +82,23 @@ def load(folder: str | PathLike) -> "Operator | PointOperator | Flow":
     return model.eval()
 
 
+def load_operator(folder: str | PathLike) -> "Operator | PointOperator":
+    """Load a model that maps fields to fields, as `load` does.
+
+    Raises:
+        ValueError: the folder holds another model.
+    """
+    from opflow.operators import Operator, PointOperator
+
+    model = load(folder)
+    if not isinstance(model, Operator | PointOperator):
+        raise ValueError(
+            f"{folder} holds a {type(model).__name__}, which is no map between fields: give the folder of an "
+            "operator, or use opflow.load(folder) from Python"
+        )
+    return model
+
+
 def _built(path: Path) -> "Operator | PointOperator | Flow":
     """Build the model that a `config.json` describes, whatever somebody has put there."""
     from opflow.flows import FLOWS

@@ -74,7 +74,7 @@ LAYERS = ("glow", "cinc", "finc", "inverse")
 
 
 def build(name: str, shape: Shape, levels: int, steps: int, width: int, bins: int) -> nn.Module:
-    """Build a flow by name: "normflows", or layer and, behind a hyphen, coupling: "finc-spline"."""
+    """Build a flow by name: "normflows", or layer and, behind a hyphen, coupling: "finc-quad"."""
     if name == "normflows":
         return NormflowsGlow(shape, levels, steps, width, bins)
     layer, _, coupling = name.partition("-")
@@ -85,7 +85,7 @@ def build(name: str, shape: Shape, levels: int, steps: int, width: int, bins: in
 def widths(
     names: Sequence[str], make: Callable[[str, int], nn.Module], width: int, reference: str = "normflows"
 ) -> dict[str, int]:
-    """Return, for each flow, the multiple of four with the number of parameters nearest to the reference's."""
+    """Return, for each flow, the multiple of four whose parameters are nearest to the reference's."""
     target = count_parameters(make(reference, width))
     candidates = range(8, 2 * width + 1, 4)
 

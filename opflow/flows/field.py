@@ -1,5 +1,6 @@
 """Flows of fields with real values."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor
@@ -50,7 +51,7 @@ class FieldFlow(Flow):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         levels: int = 2,
         steps: int = 8,
         layer: str = "finc",

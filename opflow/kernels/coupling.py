@@ -90,6 +90,6 @@ class _Couple(torch.autograd.Function):
                 affine_coupling_reference, (x, parameters), ctx.needs_input_grad, grads
             )
         grad_x, grad_parameters = _empty(x, x.shape[1]), _empty(x, parameters.shape[1])
-        rows = (_rows(t) for t in (x, parameters, grad))
-        coupling.gradients(*rows, grad_logdet.contiguous(), _rows(grad_x), _rows(grad_parameters))
+        given = _rows(x), _rows(parameters), _rows(grad)
+        coupling.gradients(*given, grad_logdet.contiguous(), _rows(grad_x), _rows(grad_parameters))
         return grad_x, grad_parameters
