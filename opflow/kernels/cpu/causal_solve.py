@@ -67,7 +67,7 @@ def _scatter(field, start, step, plane, image, c, points, images, lanes, row):
 
 @njit(nogil=True, error_model="numpy")
 def _arrange(taps, out, c, up, left):
-    """Write taps `(c, c, up + 1, left + 1)` as `(up + 1, c, left + 1, c)`: a matrix for each row looked back to.
+    """Write taps `(c, c, up + 1, left + 1)` as `(up + 1, c, left + 1, c)`, by the row they look back to.
 
     What they find is subtracted, but for the right-hand side, which the corner finds.
     """
