@@ -29,7 +29,7 @@ import torch  # noqa: E402
 from torch.nn.functional import conv2d, pad  # noqa: E402
 
 from opflow.kernels import causal_solve  # noqa: E402
-from opflow.kernels.causal_op import transpose, weight_gradient  # noqa: E402
+from opflow.kernels.causal_convolve import transpose, weight_gradient  # noqa: E402
 from opflow.kernels.causal_reference import wavefront  # noqa: E402
 from opflow.kernels.corner import divide_by_corner  # noqa: E402
 

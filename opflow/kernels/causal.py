@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from opflow.kernels.causal_op import convolve, dispatch
+from opflow.kernels.causal_convolve import convolve
+from opflow.kernels.causal_op import dispatch
 
 Reverse = Sequence[bool] | Sequence[Sequence[bool]] | None
 _METHODS = ("substitution", "fft", "fixed_point")

@@ -6,8 +6,8 @@ errors of the large ones drown the small ones. `refuse_growth` stands before bot
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv1d, conv2d, conv3d, pad
 
+from opflow.kernels.causal_convolve import convolve
 from opflow.kernels.inverse_gain import inverse_gain, tap_bound
 
 
@@ -51,17 +51,15 @@ def fixed_point(y: Tensor, taps: Tensor) -> Tensor:
 
     N is nilpotent: after one step for each diagonal, x is exact but for rounding.
     """
-    conv = (conv1d, conv2d, conv3d)[y.ndim - 3]
     groups = len(taps)
     last = (..., *(-1,) * (y.ndim - 2))
     corner = taps[last]
     right = torch.einsum("goi,bgi...->bgo...", corner, y.unflatten(1, (groups, -1))).flatten(1, 2)
     others = taps.clone()
     others[last] = 0
-    widths = [width for k in reversed(taps.shape[3:]) for width in (k - 1, 0)]
     x = right
     for _ in range(sum(y.shape[2:])):
-        update = right - conv(pad(x, widths), others.flatten(0, 1), groups=groups)
+        update = right - convolve(x, others.flatten(0, 1), [0] * groups, groups)
         change, size = (update - x).abs().amax(), update.abs().amax()
         x = update
         if change <= torch.finfo(x.dtype).eps * size:

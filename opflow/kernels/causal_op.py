@@ -1,6 +1,6 @@
 """The operation behind `causal_solve`: implementations, derivatives, and the rules of torch's transforms.
 
-`flips` holds for each group the axes to flip before and after, the first axis in space as bit 0.
+Its `flips` are those of `opflow.kernels.causal_convolve`.
 """
 
 from collections.abc import Sequence
@@ -10,57 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv1d, conv2d, conv3d, pad
 
+from opflow.kernels.causal_convolve import convolve, transpose, turn, weight_gradient
 from opflow.kernels.causal_guarded import fft, fixed_point, impulses, refuse_growth
 from opflow.kernels.causal_reference import plane_scan, row_scan, wavefront
 from opflow.kernels.corner import divide_by_corner
 
 _WIDEST_ROW = 256  # unknowns of a row, beyond which its dense triangle costs more than the diagonals' calls
-
-
-def convolve(x: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
-    """Convolve with zeros on the side that each group looks back to; differentiable torch."""
-    conv = (conv1d, conv2d, conv3d)[x.ndim - 3]
-    return conv(_pad(x, weight.shape[2:], flips), turn(weight, flips), groups=groups)
-
-
-def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
-    """Return the gradient of the kernel of `convolve` from that of its result; differentiable."""
-    dims = x.ndim - 2
-    none, one = [0] * dims, [1] * dims
-    padded = _pad(x, weight.shape[2:], flips)
-    _, grad_weight, _ = torch.ops.aten.convolution_backward(
-        grad, padded, weight, None, one, none, one, False, none, groups, [False, True, False]
-    )
-    return turn(grad_weight, flips)
-
-
-def _pad(x: Tensor, kernel: Sequence[int], flips: Sequence[int]) -> Tensor:
-    parts = [x] if len(set(flips)) == 1 else x.chunk(len(flips), 1)
-    padded = []
-    for part, flip in zip(parts, flips):
-        widths = []
-        for axis in reversed(range(len(kernel))):
-            before = kernel[axis] - 1
-            widths += [0, before] if flip >> axis & 1 else [before, 0]
-        padded.append(pad(part, widths))
-    return padded[0] if len(padded) == 1 else torch.cat(padded, 1)
-
-
-def turn(x: Tensor, flips: Sequence[int], channel_axis: int = 0) -> Tensor:
-    """Flip the axes in space, the last ones, of each group of channels; twice is nothing."""
-    if not any(flips):
-        return x
-    parts = [x] if len(set(flips)) == 1 else x.chunk(len(flips), channel_axis)
-    space = x.ndim - 2
-    turned = [part.flip([2 + a for a in range(space) if flip >> a & 1]) for part, flip in zip(parts, flips)]
-    return turned[0] if len(turned) == 1 else torch.cat(turned, channel_axis)
-
-
-def transpose(weight: Tensor, groups: int) -> Tensor:
-    """Exchange the channels of each group's kernel."""
-    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 @torch.library.custom_op("opflow::causal_solve", mutates_args=())
@@ -97,7 +53,7 @@ def _solve_images(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
     if y.device.type == "cpu" and y.dtype == torch.float32:
         from opflow.kernels.cpu import causal_solve as cpu
 
-        return cpu.solve(y.contiguous(), taps, torch.tensor(flips))
+        return cpu.solve(y.contiguous(), taps.contiguous(), torch.tensor(flips))
     if y.device.type == "cuda" and y.dtype == torch.float32 and _has_triton():
         from opflow.kernels.cuda import causal_solve as cuda
 
@@ -139,10 +95,11 @@ def _backward(ctx: Any, grad: Tensor):
     x, weight = ctx.saved_tensors
     # The transposed matrix looks ahead where its original looks back.
     ahead = [flip ^ ((1 << x.ndim - 2) - 1) for flip in ctx.flips]
-    adjoint = dispatch(grad, transpose(weight, ctx.groups), ahead, ctx.groups, ctx.method)
     grad_weight = None
-    if ctx.needs_input_grad[1]:
-        grad_weight = -weight_gradient(x, adjoint, weight, ctx.flips, ctx.groups)
+    with torch.autocast(x.device.type, enabled=False):
+        adjoint = dispatch(grad, transpose(weight, ctx.groups), ahead, ctx.groups, ctx.method)
+        if ctx.needs_input_grad[1]:
+            grad_weight = -weight_gradient(x, adjoint, weight, ctx.flips, ctx.groups)
     return adjoint, grad_weight, None, None, None
 
 
@@ -185,9 +142,10 @@ class _TransformedSolve(torch.autograd.Function):
     def jvp(ctx: Any, y_tangent: Tensor | None, weight_tangent: Tensor | None, *_: None):  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight = ctx.saved_tensors
         right = torch.zeros_like(x) if y_tangent is None else y_tangent
-        if weight_tangent is not None:
-            right = right - convolve(x, weight_tangent, ctx.flips, ctx.groups)
-        return _TransformedSolve.apply(right, weight, ctx.flips, ctx.groups, ctx.method)
+        with torch.autocast(x.device.type, enabled=False):
+            if weight_tangent is not None:
+                right = right - convolve(x, weight_tangent, ctx.flips, ctx.groups)
+            return _TransformedSolve.apply(right, weight, ctx.flips, ctx.groups, ctx.method)
 
 
 for _device in ("cpu", "cuda"):

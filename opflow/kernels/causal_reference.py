@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import pad
+
+from opflow.kernels.causal_convolve import convolve
 
 
 def diagonals(rows: int, columns: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -69,7 +71,7 @@ def plane_scan(
 ) -> Tensor:
     """Solve `(batch, channel, plane, row, column)` plane by plane, each by `solve_plane(y, taps, flips)`."""
     groups = len(taps)
-    back, up, left = (k - 1 for k in taps.shape[3:])
+    back, forward = taps.shape[3] - 1, [0] * groups
     corner = taps[..., -1, -1, -1]
     y = torch.einsum("goi,bgi...->bgo...", corner, y.unflatten(1, (groups, -1))).flatten(1, 2)
     in_plane = taps[..., -1, :, :].clone()
@@ -78,7 +80,6 @@ def plane_scan(
     for p in range(y.shape[2]):
         right = y[:, :, p]
         for a in range(1, min(p, back) + 1):
-            padded = pad(x[p - a], (left, 0, up, 0))
-            right = right - conv2d(padded, taps[..., back - a, :, :].flatten(0, 1), groups=groups)
-        x.append(solve_plane(right, in_plane, [0] * groups))
+            right = right - convolve(x[p - a], taps[..., back - a, :, :].flatten(0, 1), forward, groups)
+        x.append(solve_plane(right, in_plane, forward))
     return torch.stack(x, 2)

@@ -3,6 +3,10 @@
 import torch
 from torch import Tensor
 
+from opflow.kernels.backend import runs_compiled
+
+_WIDEST = 32  # channels of a group, up to which the calls of the library cost more than its blocks save
+
 
 def divide_by_corner(weight: Tensor, groups: int) -> Tensor:
     r"""Return :math:`A^{-1} W` as `(groups, c, c, *k)`, with :math:`A^{-1}` in place of the corner.
@@ -20,6 +24,21 @@ def divide_by_corner(weight: Tensor, groups: int) -> Tensor:
         >>> divide_by_corner(torch.tensor([[[3.0, 2.0]]]), 1)
         tensor([[[[1.5000, 0.5000]]]])
     """
+    recorded = weight.requires_grad and torch.is_grad_enabled()
+    if runs_compiled(weight) and weight.shape[1] <= _WIDEST and not recorded:
+        from opflow.kernels.cpu import corner as cpu
+
+        taps, ratio = cpu.divide(weight.contiguous(), groups)
+    else:
+        taps, ratio = _divide(weight, groups)
+    # Not a number: the taps are not finite, or the corner is all zeros.
+    if not bool((ratio > weight.shape[1] * torch.finfo(ratio.dtype).eps).all()):
+        _refuse(weight, ratio)
+    return taps
+
+
+def _divide(weight: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Return the taps, and the smallest over the largest pivot of each group."""
     c = weight.shape[1]
     precise = weight if weight.device.type == "mps" else weight.double()
     taps = precise.reshape(groups, c, c, -1)
@@ -27,11 +46,10 @@ def divide_by_corner(weight: Tensor, groups: int) -> Tensor:
     right = taps.clone()
     right[..., -1] = torch.eye(c, dtype=taps.dtype, device=taps.device)
     taps = torch.linalg.lu_solve(lu, pivots, right.flatten(2)).view(right.shape)
-    diagonal = lu.diagonal(dim1=-2, dim2=-1).abs()
-    ratio = diagonal.amin(-1) / diagonal.amax(-1)  # NaN for a corner of zeros
-    if not bool((ratio > c * torch.finfo(taps.dtype).eps).all() & taps.isfinite().all()):
-        _refuse(weight, ratio)
-    return taps.to(weight.dtype).view(groups, c, *weight.shape[1:])
+    diagonal = lu.detach().diagonal(dim1=-2, dim2=-1).abs()
+    ratio = diagonal.amin(-1) / diagonal.amax(-1)
+    ratio = ratio.where(taps.detach().isfinite().flatten(1).all(1), torch.nan)
+    return taps.to(weight.dtype).view(groups, c, *weight.shape[1:]), ratio
 
 
 def _refuse(weight: Tensor, ratio: Tensor) -> None:

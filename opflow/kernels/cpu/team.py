@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import carray, cfunc, float32, int64, njit, types
+from numba import carray, cfunc, float32, float64, int64, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import Tensor
@@ -85,6 +85,12 @@ def keep(array):
 def floats(address, size):
     """Return the `size` float32 numbers at an address as an array."""
     return carray(_pointer(address), size, float32)
+
+
+@njit(nogil=True)
+def doubles(address, size):
+    """Return the `size` float64 numbers at an address as an array."""
+    return carray(_pointer(address), size, float64)
 
 
 @njit(nogil=True)
