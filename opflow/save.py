@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from opflow.nn.generative import Generative
-    from opflow.operators.base import BaseOperator
+    from opflow.operators.base import BaseOperator, Operator
+    from opflow.operators.points import PointOperator
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib")  # suffixes that are refused
 
@@ -81,6 +82,23 @@ def load(folder: str | PathLike) -> Any:
             f"{folder}/model.safetensors is not of the model in its config.json: {error}"
         ) from error
     return model.eval()
+
+
+def load_operator(folder: str | PathLike) -> "Operator | PointOperator":
+    """Load a model that maps fields to fields, as `load` does.
+
+    Raises:
+        ValueError: the folder holds another model.
+    """
+    from opflow.operators import Operator, PointOperator
+
+    model = load(folder)
+    if not isinstance(model, Operator | PointOperator):
+        raise ValueError(
+            f"{folder} holds a {type(model).__name__}, which is no map between fields: give the folder of an "
+            "operator, or use opflow.load(folder) from Python"
+        )
+    return model
 
 
 def _built(path: Path) -> Any:

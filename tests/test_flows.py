@@ -289,3 +289,11 @@ REFUSED = [
 def test_what_cannot_be_is_refused(attempt, error, words):
     with pytest.raises(error, match=words):
         attempt()
+
+
+def test_commands_for_operators_refuse_flows(tmp_path):
+    from opflow.save import load_operator
+
+    FieldFlow((1, 4, 4), levels=1, steps=1, hidden_channels=4).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="holds a FieldFlow, which is no map between fields"):
+        load_operator(tmp_path)

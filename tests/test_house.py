@@ -14,7 +14,15 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("opflow", "pde_data", "solvers")
 DOORS = (
-    *("opflow", "opflow.metrics", "opflow.plot", "opflow.runs", "opflow.training"),
+    *(
+        "opflow",
+        "opflow.flows",
+        "opflow.metrics",
+        "opflow.plot",
+        "opflow.runs",
+        "opflow.training",
+        "opflow.trust",
+    ),
     *("pde_data", "pde_data.audit"),
     "solvers",
 )

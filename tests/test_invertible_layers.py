@@ -210,7 +210,7 @@ def test_gain_bound_bounds_the_inverse_on_any_grid():
         weight.taps.data.normal_(std=0.15)
         weight.taps.data[:, :1] = 0.3
     assert free.growth((32, 32)) > 1e5
-    # ||.||_inf is at most sqrt(6) times the sum over taps of spectral norms; powers sum to 1 / (1 - 0.8).
+    # The largest norm is at most sqrt(6) times the sum of spectral norms, and they sum to 1 / (1 - 0.8).
     assert bound.growth((32, 32)) <= math.sqrt(6) / (1 - 0.8)
     small = CausalWeight(6, gain_bound=0.8)
     assert torch.equal(small.relative_taps(), small.taps)  # below the bound nothing is touched

@@ -35,13 +35,13 @@ class Flow(Bijection, Generative):
         self,
         body: Multiscale,
         door: Bijection,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         condition: int | tuple[int, ...] | None,
     ):
         super().__init__()
         self.door = door
         self.body = body
-        self.shape = tuple(shape)
+        self.shape = shape
         self.condition = condition
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -22,8 +22,8 @@ class FlowDistribution(Distribution):
         cond: its condition, with a batch axis or without.
     """
 
-    arg_constraints = {}
-    support = constraints.independent(constraints.real, 3)
+    arg_constraints = {}  # pyright: ignore[reportAssignmentType]
+    support = constraints.independent(constraints.real, 3)  # pyright: ignore[reportAssignmentType]
     has_rsample = True
 
     def __init__(self, flow: "Flow", cond: Tensor | None = None):

@@ -1,6 +1,6 @@
 """Flows of fields with real values."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 from torch import Tensor
@@ -54,7 +54,7 @@ class FieldFlow(Flow):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         levels: int = 2,
         steps: int = 8,
         layer: str = "finc",

@@ -1,7 +1,7 @@
 """Flows of images: integers, dequantised."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ class ImageFlow(Flow):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         levels: int = 2,
         steps: int = 8,
         layer: str = "glow",
@@ -133,12 +133,12 @@ class ImageFlow(Flow):
         dims, like = math.prod(self.shape), self._like
         values = x.to(like)
         self._check(values)
-        total = 0.0
+        bounds = []
         for _ in range(draws):
             noise, log_q = self.dequantize((values + 0.5) / self.bins)
             log_p = self._log_prob((values + noise) / self.bins, cond)
-            total = total + log_p - log_q
-        bits = (dims * math.log(self.bins) - total / draws) / (dims * math.log(2))
+            bounds.append(log_p - log_q)
+        bits = (dims * math.log(self.bins) - torch.stack(bounds).mean(0)) / (dims * math.log(2))
         return bits.to(like.dtype)
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:

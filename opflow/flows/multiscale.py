@@ -1,6 +1,7 @@
 """The body of a flow: levels of steps, each of which halves the grid and sends off half of the channels."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ class Multiscale(Bijection):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         levels: int,
         steps: int,
         layer: str,
@@ -96,15 +97,16 @@ class Multiscale(Bijection):
         conds = [cond]
         for _ in self.grids:
             conds.append(conds[-1] if self.squeeze is None else self._squeezed(conds[-1]))
-        total, x, end = _wide_zeros(z), None, z.shape[1]
+        total, end = _wide_zeros(z), z.shape[1]
+        x = z.new_empty(len(z), 0, *self.grids[-1])
         for level in reversed(range(len(self.grids))):
             channels, stay = self.sizes[level]
             start = end - (channels - stay) * self.grids[level][0] * self.grids[level][1]
             part = z[:, start:end].unflatten(1, (channels - stay, *self.grids[level]))
-            x = part.contiguous(memory_format=torch.channels_last) if x is None else torch.cat([x, part], 1)
-            x, logdet = self.priors[level].inverse(x, conds[level + 1])
+            x = torch.cat([x, part.contiguous(memory_format=torch.channels_last)], 1)
+            x, logdet = cast(Bijection, self.priors[level]).inverse(x, conds[level + 1])
             total = total + logdet
-            x, logdet = self.steps[level].inverse(x, conds[level + 1])
+            x, logdet = cast(Bijection, self.steps[level]).inverse(x, conds[level + 1])
             total = total + logdet
             if self.squeeze is not None:
                 x, _ = self.squeeze.inverse(x)

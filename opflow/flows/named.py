@@ -1,13 +1,16 @@
 """The published flows by name."""
 
+from collections.abc import Sequence
+
 from opflow.flows.image import ImageFlow
 
 
-def CInCFlow(shape: tuple[int, int, int], **arguments) -> ImageFlow:
+def CInCFlow(shape: Sequence[int], coupling: str = "quad", **arguments) -> ImageFlow:
     """Return an `ImageFlow` of the layers of CInC Flow: causal convolutions and quad-couplings.
 
     Args:
         shape: `(channels, rows, columns)`.
+        coupling: a row of `COUPLINGS`; the published one by default.
         arguments: further ones of `ImageFlow`.
 
     Source: Nagar, Dufraisse and Varma, CInC Flow, 2021.
@@ -16,10 +19,10 @@ def CInCFlow(shape: tuple[int, int, int], **arguments) -> ImageFlow:
         >>> CInCFlow((1, 8, 8), steps=1, hidden_channels=8).sample(2).shape
         torch.Size([2, 1, 8, 8])
     """
-    return ImageFlow(shape, **{"layer": "cinc", "coupling": "quad"} | arguments)
+    return ImageFlow(shape, layer="cinc", coupling=coupling, **arguments)
 
 
-def FInCFlow(shape: tuple[int, int, int], **arguments) -> ImageFlow:
+def FInCFlow(shape: Sequence[int], **arguments) -> ImageFlow:
     """Return an `ImageFlow` of the layers of FInC Flow: causal convolutions from four corners, then 1 x 1.
 
     Args:
@@ -32,10 +35,10 @@ def FInCFlow(shape: tuple[int, int, int], **arguments) -> ImageFlow:
         >>> FInCFlow((1, 8, 8), steps=1, hidden_channels=8).sample(2).shape
         torch.Size([2, 1, 8, 8])
     """
-    return ImageFlow(shape, **{"layer": "finc"} | arguments)
+    return ImageFlow(shape, layer="finc", **arguments)
 
 
-def InverseFlow(shape: tuple[int, int, int], **arguments) -> ImageFlow:
+def InverseFlow(shape: Sequence[int], **arguments) -> ImageFlow:
     """Return an `ImageFlow` of the layers of Inverse-Flow: inverse convolutions, which sample by convolving.
 
     Args:
@@ -48,4 +51,4 @@ def InverseFlow(shape: tuple[int, int, int], **arguments) -> ImageFlow:
         >>> InverseFlow((1, 8, 8), steps=1, hidden_channels=8).sample(2).shape
         torch.Size([2, 1, 8, 8])
     """
-    return ImageFlow(shape, **{"layer": "inverse"} | arguments)
+    return ImageFlow(shape, layer="inverse", **arguments)

@@ -36,7 +36,10 @@ def _owns_memory(x: Tensor) -> bool:
 
 
 def reference_gradients(
-    reference: Callable[..., Tensor], inputs: Sequence[Tensor], needed: Sequence[bool], grad: Tensor
+    reference: Callable[..., Tensor | tuple[Tensor, ...]],
+    inputs: Sequence[Tensor],
+    needed: Sequence[bool],
+    grad: Tensor | Sequence[Tensor],
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of `reference` at the inputs needed, differentiable while a graph is recorded."""
     create_graph = torch.is_grad_enabled()

@@ -53,7 +53,7 @@ def _solve_images(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
     if y.device.type == "cpu" and y.dtype == torch.float32:
         from opflow.kernels.cpu import causal_solve as cpu
 
-        return cpu.solve(y.contiguous(), taps, torch.tensor(flips))
+        return cpu.solve(y.contiguous(), taps.contiguous(), torch.tensor(flips))
     if y.device.type == "cuda" and y.dtype == torch.float32 and _has_triton():
         from opflow.kernels.cuda import causal_solve as cuda
 

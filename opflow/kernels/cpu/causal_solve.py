@@ -24,21 +24,17 @@ _SLOTS = 4  # lengths of what the kernel reaches back, in the buffer that slides
 
 
 def solve(y: Tensor, taps: Tensor, flips: Tensor) -> Tensor:
-    """Return x for y `(batch, channel, row, column)`, contiguous, and taps of `divide_by_corner`.
+    """Return x for y `(batch, channel, row, column)`, and taps of `divide_by_corner`, contiguous.
 
     `flips` `(group,)`, int64, has bit 0 set for reversed rows and bit 1 for reversed columns.
     """
     batch, channels, rows, columns = y.shape
     groups, c, _, up, left = taps.shape
-    # Taps by the diagonal they look back along; what they find is subtracted, but for the right-hand side.
-    signed = taps.neg()
-    signed[..., -1, -1].neg_()
-    matrix = signed.flip(3).permute(0, 3, 1, 4, 2).contiguous()
     most = min(_IMAGES, ceil(_LANES / min(rows, columns)), ceil(batch * groups / torch.get_num_threads()))
     images = max(1, min(most, batch))
     x = empty(y.shape, y)
     sizes = (batch, groups, c, rows, columns, up - 1, left - 1, images)
-    addresses = (t.data_ptr() for t in (y, matrix, flips, x))
+    addresses = (t.data_ptr() for t in (y, taps, flips, x))
     run(_solve, ceil(batch / images) * groups, (*sizes, *addresses))
     return x
 
@@ -69,22 +65,39 @@ def _scatter(field, start, step, plane, image, c, points, images, lanes, row):
                 at += step
 
 
+@njit(nogil=True, error_model="numpy")
+def _arrange(taps, out, c, up, left):
+    """Write taps `(c, c, up + 1, left + 1)` as `(up + 1, c, left + 1, c)`, by the row they look back to.
+
+    What they find is subtracted, but for the right-hand side, which the corner finds.
+    """
+    size = (up + 1) * (left + 1)
+    source, target = floats(taps, c * c * size), floats(out, c * c * size)
+    for o in range(c):
+        for s in range(c):
+            for a in range(up + 1):
+                for b in range(left + 1):
+                    value = source[(o * c + s) * size + (up - a) * (left + 1) + b]
+                    target[((a * c + o) * (left + 1) + b) * c + s] = value if a == 0 and b == left else -value
+
+
 @compiled
 def _solve(memory):
     values = to_fixed_tuple(arguments_of(memory), 12)
-    batch, groups, c, rows, columns, up, left, most, y, matrix, flips, x = values
+    batch, groups, c, rows, columns, up, left, most, y, taps, flips, x = values
     reach, plane, width = up + left, rows * columns, (left + 1) * c
     row = (rows + up) * most  # lanes of a channel: those above the first row stay zero
     diagonal = c * row
     buffer = np.empty((_SLOTS * reach + 1) * diagonal, np.float32)
     scratch = np.empty(diagonal, np.float32)
-    slots, partial = address(buffer), address(scratch)
+    arranged = np.empty((up + 1) * c * width, np.float32)
+    slots, partial, matrices = address(buffer), address(scratch), address(arranged)
     turned = integers(flips, groups)
     item = next_item(memory)
     while item >= 0:
         group, first = item % groups, item // groups * most
         images = min(most, batch - first)
-        taps = matrix + 4 * group * (up + 1) * c * width
+        _arrange(taps + 4 * group * (up + 1) * c * width, matrices, c, up, left)
         at = 4 * (first * groups + group) * c * plane
         image = groups * c * plane
         origin, down, across = 0, columns, 1
@@ -109,7 +122,7 @@ def _solve(memory):
                 back = here - 4 * ((a + left) * diagonal + a * images)
                 into, into_row = (here, row) if a == up and up > 0 else (partial, n)
                 sums = partial if a > 0 else 0
-                weights = taps + 4 * a * c * width
+                weights = matrices + 4 * a * c * width
                 multiply(into, into_row, weights, width, 1, back, row, c, n, width, sums, n)
             if up == 0:
                 for o in range(c):
@@ -119,3 +132,4 @@ def _solve(memory):
         item = next_item(memory)
     keep(buffer)
     keep(scratch)
+    keep(arranged)

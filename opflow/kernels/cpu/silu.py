@@ -33,7 +33,7 @@ def _power_of_two(typing, k):
 
 
 @njit(**_OPTIONS)
-def _exponential(x):
+def exponential(x):
     """Return exp(-x), for a number beyond 87 in size that of 87."""
     t = min(max(-x, -_END), _END)
     k = np.floor(t * _LOG2E + _HALF)
@@ -45,12 +45,12 @@ def _exponential(x):
 @njit(**_OPTIONS)
 def silu(x):
     """Return x / (1 + exp(-x))."""
-    return x / (_ONE + _exponential(x))
+    return x / (_ONE + exponential(x))
 
 
 @njit(**_OPTIONS)
 def silu_slope(x):
     """Return the derivative of `silu`."""
-    e = _exponential(x)
+    e = exponential(x)
     s = _ONE / (_ONE + e)
     return s * (_ONE + x * (e * s))  # e s is 1 - s without the cancellation

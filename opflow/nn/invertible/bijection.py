@@ -1,6 +1,7 @@
 """What invertible layers share: both directions, each with its log-determinant."""
 
 import abc
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class Chain(Bijection):
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo all, last to first."""
         total = z.new_zeros(len(z))
-        for bijection in reversed(self.bijections):
+        for bijection in reversed(cast(list[Bijection], self.bijections)):
             z, logdet = bijection.inverse(z, cond)
             total = total + logdet
         return z, total

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from opflow.kernels.coupling import affine_coupling, affine_uncoupling
 from opflow.nn.invertible.bijection import Bijection
 from opflow.nn.invertible.conditioning import Condition
 from opflow.nn.invertible.coupling_net import CouplingNet
-
-LOG_SCALE_LIMIT = 2.0  # the bound of FInC Flow: no layer scales by more than exp(2)
 
 
 class AffineCoupling(Bijection):
@@ -40,20 +39,16 @@ class AffineCoupling(Bijection):
     ):
         super().__init__()
         require_channels(channels, 2, "AffineCoupling")
-        self.sizes = (channels - channels // 2, channels // 2)
-        self.net = CouplingNet(self.sizes[0], 2 * self.sizes[1], hidden_channels, condition, circular)
+        self.kept = channels - channels // 2
+        self.net = CouplingNet(self.kept, 2 * (channels // 2), hidden_channels, condition, circular)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Scale and shift the second half."""
-        x1, x2 = x.split(self.sizes, 1)
-        z2, logdet = scale_and_shift(x2, self.net(x1, cond))
-        return torch.cat([x1, z2], 1), logdet
+        return affine_coupling(x, self.net(x[:, : self.kept], cond))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Shift and scale the second half back."""
-        z1, z2 = z.split(self.sizes, 1)
-        x2, logdet = shift_and_unscale(z2, self.net(z1, cond))
-        return torch.cat([z1, x2], 1), logdet
+        return affine_uncoupling(z, self.net(z[:, : self.kept], cond))
 
 
 class QuadCoupling(Bijection):
@@ -96,7 +91,7 @@ class QuadCoupling(Bijection):
         """Scale and shift all quarters but the first."""
         parts, total = [x[:, : self.ends[0]]], x.new_zeros(len(x))
         for net, start, end in zip(self.nets, self.ends, self.ends[1:]):
-            part, logdet = scale_and_shift(x[:, start:end], net(x[:, :start], cond))
+            part, logdet = affine_coupling(x[:, start:end], net(x[:, :start], cond))
             parts.append(part)
             total = total + logdet
         return torch.cat(parts, 1), total
@@ -105,26 +100,10 @@ class QuadCoupling(Bijection):
         """Shift and scale them back, in order."""
         x, total = z[:, : self.ends[0]], z.new_zeros(len(z))
         for net, start, end in zip(self.nets, self.ends, self.ends[1:]):
-            part, logdet = shift_and_unscale(z[:, start:end], net(x, cond))
+            part, logdet = affine_uncoupling(z[:, start:end], net(x, cond))
             x = torch.cat([x, part], 1)
             total = total + logdet
         return x, total
-
-
-def scale_and_shift(x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `exp(s) x + t` and the sums of `s = 2 tanh(r / 2)`, for t and r stacked in `parameters`."""
-    shift, raw = parameters.chunk(2, 1)
-    share = torch.tanh(raw * (1 / LOG_SCALE_LIMIT))
-    z = torch.addcmul(shift, x, torch.exp(share * LOG_SCALE_LIMIT))
-    return z, LOG_SCALE_LIMIT * share.sum((1, 2, 3))
-
-
-def shift_and_unscale(z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """Undo `scale_and_shift`."""
-    shift, raw = parameters.chunk(2, 1)
-    share = torch.tanh(raw * (1 / LOG_SCALE_LIMIT))
-    x = (z - shift) * torch.exp(share * -LOG_SCALE_LIMIT)
-    return x, -LOG_SCALE_LIMIT * share.sum((1, 2, 3))
 
 
 def require_channels(channels: int, least: int, layer: str) -> None:

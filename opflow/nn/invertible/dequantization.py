@@ -1,6 +1,7 @@
 """From integers to real numbers, so that a density can be a bound on probabilities."""
 
 import abc
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ class VariationalDequantization(Dequantization):
         (torch.Size([3, 1, 4, 4]), torch.Size([3]))
     """
 
-    def __init__(self, shape: tuple[int, int, int], hidden_channels: int = 32, steps: int = 4):
+    def __init__(self, shape: Sequence[int], hidden_channels: int = 32, steps: int = 4):
         super().__init__()
         c, h, w = shape
         self.squeeze = Squeeze()
