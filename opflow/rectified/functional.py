@@ -8,7 +8,7 @@ from torch import Tensor
 
 from opflow.nn.point_geometry import PointGeometry
 from opflow.operators.base import arguments
-from opflow.rectified.base import RectifiedFlow, device_of, generator_of
+from opflow.rectified.base import RectifiedFlow, device_of, generator_of, require_skew
 from opflow.rectified.couplings import Coupling, Independent
 from opflow.rectified.describe import built, describe
 from opflow.rectified.guidance import drop, guided, require_dropout
@@ -37,6 +37,7 @@ class FunctionalFlow(RectifiedFlow):
             end.
         condition_channels: channels of the condition, 0 for none.
         dropout: share of the training samples without their condition, for guidance.
+        skew: times are drawn as :math:`u^{skew}`, u uniform, 1 as published; see `SymmFlow`.
 
     Shapes:
         on grids `(batch, channels, *space)`, at points `(batch, point, channels)`; conditions likewise with
@@ -68,6 +69,7 @@ class FunctionalFlow(RectifiedFlow):
         head: str = "velocity",
         condition_channels: int = 0,
         dropout: float = 0.0,
+        skew: float = 1.0,
     ):
         config = arguments(locals())
         super().__init__(channels)
@@ -79,6 +81,8 @@ class FunctionalFlow(RectifiedFlow):
         if head not in ("velocity", "target"):
             raise ValueError(f"head={head!r} is not one of 'velocity', 'target'")
         require_dropout(dropout)
+        require_skew(skew)
+        self.skew = skew
         if condition_channels < 0 or (dropout and not condition_channels):
             raise ValueError(
                 f"condition_channels={condition_channels} with dropout={dropout}: a condition that is left "
@@ -120,7 +124,7 @@ class FunctionalFlow(RectifiedFlow):
             x0 = x0[self.coupling(x0, x1, condition)]
         else:
             x0 = noise
-        t = torch.rand(len(x1), generator=generator, dtype=x1.dtype, device=x1.device)
+        t = torch.rand(len(x1), generator=generator, dtype=x1.dtype, device=x1.device) ** self.skew
         blur = None
         if self.path.blur:
             blur = self._noise(self._where(x1, coords), len(x1), x1.dtype, generator)
