@@ -14,8 +14,8 @@ of rectified.csv: a model that is there already, with the same task, seed and se
 Columns
     miou_1, miou_n            labels from fields, by one evaluation of the network and by n of them
     mean                      relative L2 error of the conditional mean of fields: of one evaluation
-    crps, swd, spread         of fields given labels, by Euler steps: fair CRPS and sliced Wasserstein distance
-                              in units of the deviation of the field, spread over the true spread
+    crps, swd, spread         of fields given labels, by Euler steps: fair CRPS and sliced Wasserstein
+                              distance over the deviation of the field, spread over the true spread
     crps_p, swd_p, spread_p   the same number of evaluations as midpoint steps that end at (i / n)^2
 The row "truth" draws from the solver, as many fields as the models do: the floor. "mean" and "majority" know
 nothing of the input.
