@@ -32,6 +32,7 @@ _HOMES = {
     "interop": "opflow.interop",
     "metrics": "opflow.metrics",
     "plot": "opflow.plot",
+    "rectified": "opflow.rectified",
 }
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from opflow import interop as interop
     from opflow import metrics as metrics
     from opflow import plot as plot
+    from opflow import rectified as rectified
     from opflow.autoregression import rollout as rollout
     from opflow.certification import Certificate as Certificate
     from opflow.certification import certify as certify
@@ -80,6 +82,7 @@ __all__ = [
     "load",
     "metrics",
     "plot",
+    "rectified",
     "rollout",
 ]
 

@@ -84,6 +84,23 @@ def load(folder: str | PathLike) -> "Operator | PointOperator | RectifiedFlow":
     return model.eval()
 
 
+def load_operator(folder: str | PathLike) -> "Operator | PointOperator":
+    """Load a model as `load` does, for uses that only a map from fields to fields has.
+
+    Raises:
+        ValueError: the folder holds a rectified flow, or as for `load`.
+    """
+    from opflow.rectified import RectifiedFlow
+
+    model = load(folder)
+    if isinstance(model, RectifiedFlow):
+        raise ValueError(
+            f"{folder} holds a {type(model).__name__}, which draws fields and is no map from fields to "
+            "fields: use opflow.load(folder) and its methods"
+        )
+    return model
+
+
 def _built(path: Path) -> "Operator | PointOperator | RectifiedFlow":
     """Build the model that a `config.json` describes, whatever somebody has put there."""
     from opflow.operators import OPERATORS

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("opflow", "pde_data", "solvers")
 DOORS = (
-    *("opflow", "opflow.metrics", "opflow.plot", "opflow.runs", "opflow.training"),
+    *("opflow", "opflow.metrics", "opflow.plot", "opflow.rectified", "opflow.runs", "opflow.training"),
     *("pde_data", "pde_data.audit"),
     "solvers",
 )

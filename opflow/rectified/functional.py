@@ -11,6 +11,7 @@ from opflow.operators.base import arguments
 from opflow.rectified.base import RectifiedFlow, device_of, generator_of, require_skew
 from opflow.rectified.couplings import Coupling, Independent
 from opflow.rectified.describe import built, describe
+from opflow.rectified.fixed_steps import FixedSteps
 from opflow.rectified.guidance import drop, guided, require_dropout
 from opflow.rectified.likelihood import LogProb, log_prob
 from opflow.rectified.noise import NoiseSource, Where, White
@@ -226,20 +227,52 @@ class FunctionalFlow(RectifiedFlow):
         condition: Tensor | None = None,
         guidance: float = 1.0,
         chunk: int | None = None,
+        sampler: FixedSteps | None = None,
         **solver,
     ) -> Flowed:
-        """Carry given noise to time 1; arguments as for `sample`."""
+        """Carry given noise to time 1; arguments as for `sample`.
+
+        A `sampler` from `fixed_steps` takes the place of the points, the guidance and the solver.
+        """
         coords = where if isinstance(where, PointGeometry | Tensor) else None
         if condition is not None and len(condition) != len(noise):
             raise ValueError(f"condition of shape {tuple(condition.shape)} is not for {len(noise)} samples")
         own = coords if isinstance(coords, Tensor) and coords.ndim == 3 else None
 
         def solve(x: Tensor, c: Tensor | None, at: Tensor | None) -> Flowed:
+            if sampler is not None:
+                return sampler(x, c)
             return integrate(self.velocity(c, coords if at is None else at, guidance), x, **solver)
 
         flowed = in_chunks(solve, chunk, noise, condition, own)
         fields = self._units(flowed.samples, self.denormalize)
         return Flowed(fields, flowed.nfe, flowed.times, flowed.trajectory)
+
+    def fixed_steps(
+        self,
+        method: str = "euler",
+        n_steps: int = 25,
+        *,
+        coords: PointGeometry | None = None,
+        guidance: float = 1.0,
+        power: float = 1.0,
+        compile: bool = True,
+    ) -> FixedSteps:
+        """Make a sampler of fixed steps, compiled once and called often, for `transport(..., sampler=...)`.
+
+        Args:
+            method: as for `FixedSteps`, like `n_steps`, `power` and `compile`.
+            n_steps: number of steps.
+            coords: at points, the geometry that all samples share.
+            guidance: see `velocity`.
+            power: shorter steps at first.
+            compile: compile a step with torch.compile, at its first call for each shape.
+        """
+
+        def v(x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+            return self.velocity(condition, coords, guidance)(x, t)
+
+        return FixedSteps(v, method, n_steps, power=power, compile=compile)
 
     def reflow_pairs(
         self, n: int, where: Where | PointGeometry, *, seed: int | None = None, **options

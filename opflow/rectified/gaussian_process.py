@@ -205,7 +205,7 @@ class GaussianProcess(NoiseSource):
         u = self._cube(grid.ndim, m, generator, dtype)
         for axis, x in enumerate(grid.coordinates):
             waves = self._axis_waves(torch.as_tensor(x), axis == grid.ndim - 1, u)
-            u = torch.tensordot(u, waves, ([1], [1]))
+            u = torch.tensordot(u.movedim(1, -1), waves.mT, 1)
         return 2 * u.real
 
     def _at_points(self, points: Tensor, n: int, generator, channels: int, dtype) -> Tensor:
@@ -222,7 +222,7 @@ class GaussianProcess(NoiseSource):
         row = points.shape[0] * cube[0].numel() // cube.shape[1]
         found = []
         for part in cube.split(max(1, _HELD // max(row, 1))):
-            u = torch.tensordot(waves[0], part, ([1], [1])).flatten(2) if dim > 1 else None
+            u = torch.tensordot(waves[0], part.movedim(1, 0), 1).flatten(2) if dim > 1 else None
             if u is None:
                 found.append(2 * (waves[0] @ part.T).real)
                 continue

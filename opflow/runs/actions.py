@@ -111,7 +111,7 @@ def evaluate_run(
     Raises:
         ValueError: the run has no test data and no others are given, or they do not fit the model.
     """
-    from opflow import load
+    from opflow.save import load_operator
 
     config = RunConfig.read(folder)
     other = {} if resolution is None else {"resolution": resolution}
@@ -123,7 +123,7 @@ def evaluate_run(
     if held_out is None:
         raise ValueError(f"the run {folder} has no test data of its own; give some with --data FILE")
     label += f" at {resolution}" if resolution else ""
-    evaluation = evaluate(load(folder), held_out)
+    evaluation = evaluate(load_operator(folder), held_out)
     save_evaluation(folder, evaluation, label, config, held_out)
     write_report(folder)
     return evaluation.numbers
@@ -167,11 +167,11 @@ def export(folder: str | Path, to: Literal["onnx", "pt2"]) -> Path:
         ValueError: the model cannot be exported, ONNX is asked for without the extra `export`, or the run has
             never been evaluated, so that its grid is not known.
     """
-    from opflow import load
     from opflow.export import to_onnx, to_pt2
     from opflow.operators.points import PointOperator
+    from opflow.save import load_operator
 
-    model, sample = load(folder), Path(folder) / SAMPLE_FILE
+    model, sample = load_operator(folder), Path(folder) / SAMPLE_FILE
     if isinstance(model, PointOperator):
         raise ValueError(
             f"the model of {folder} works on points and is exported with a set of them: "
@@ -209,10 +209,10 @@ def certify(folder: str | Path, **arguments: Any) -> "Certificate":
     Raises:
         ValueError: an argument does not fit the model.
     """
-    from opflow import load
     from opflow.certification import certify
+    from opflow.save import load_operator
 
-    certificate = certify(load(folder), **arguments)
+    certificate = certify(load_operator(folder), **arguments)
     certificate.write(Path(folder) / CERTIFICATE_FILE)
     return certificate
 

@@ -44,11 +44,11 @@ def predict(
         pde_data.DatasetError: `data` cannot be read, lacks an input variable, or holds NaN or infinity
             in one.
     """
-    from opflow import load
+    from opflow.save import load_operator
     from pde_data import DatasetError, formats, resample, sources
     from pde_data.storage import Schema, Variable, write
 
-    config, model = RunConfig.read(folder), load(folder)
+    config, model = RunConfig.read(folder), load_operator(folder)
     if isinstance(model, PointOperator):
         raise ValueError(
             f"the model of {folder} works on points, and predictions are written on grids only: in Python, "
