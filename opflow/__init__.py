@@ -33,6 +33,7 @@ _HOMES = {
     "flows": "opflow.flows",
     "metrics": "opflow.metrics",
     "plot": "opflow.plot",
+    "rectified": "opflow.rectified",
     "trust": "opflow.trust",
 }
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from opflow import interop as interop
     from opflow import metrics as metrics
     from opflow import plot as plot
+    from opflow import rectified as rectified
     from opflow import trust as trust
     from opflow.autoregression import rollout as rollout
     from opflow.certification import Certificate as Certificate
@@ -85,6 +87,7 @@ __all__ = [
     "load",
     "metrics",
     "plot",
+    "rectified",
     "rollout",
     "trust",
 ]

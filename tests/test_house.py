@@ -19,6 +19,7 @@ DOORS = (
         "opflow.flows",
         "opflow.metrics",
         "opflow.plot",
+        "opflow.rectified",
         "opflow.runs",
         "opflow.training",
         "opflow.trust",

@@ -86,6 +86,12 @@ def generator_of(seed: int | torch.Generator | None, device: torch.device) -> to
     return generator
 
 
+def require_skew(skew: float) -> None:
+    """Refuse a skew of times that is not positive."""
+    if not skew > 0:
+        raise ValueError(f"skew={skew} must be positive: times are drawn as u ** skew")
+
+
 def device_of(module: nn.Module) -> torch.device:
     """Return the device of the parameters."""
     return next(module.parameters()).device

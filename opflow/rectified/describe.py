@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 Part = TypeVar("Part")
 
@@ -36,11 +36,13 @@ def built(kind: type[Part], part: Part | Mapping[str, Any]) -> Part:
     if isinstance(part, kind):
         return part
     known = {k.__name__: k for k in _below(kind) if dataclasses.is_dataclass(k)}
-    name = part.get("class") if isinstance(part, Mapping) else part
-    if not isinstance(part, Mapping) or name not in known:
+    name = part.get("class") if isinstance(part, Mapping) else type(part).__name__
+    if not isinstance(part, Mapping) or not isinstance(name, str) or name not in known:
         raise ValueError(f"{name!r} is no {kind.__name__}; there are {', '.join(sorted(known))}")
     try:
-        return known[name](**{key: _tuples(value) for key, value in part.items() if key != "class"})
+        return cast(
+            Part, known[name](**{key: _tuples(value) for key, value in part.items() if key != "class"})
+        )
     except TypeError as error:
         raise ValueError(f"a {name} cannot be built from {dict(part)}: {error}") from error
 

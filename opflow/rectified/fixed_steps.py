@@ -34,6 +34,7 @@ class FixedSteps:
         method: "euler", "midpoint" or "heun2", as in torchdiffeq.
         n_steps: number of steps.
         span: first and last time.
+        power: shorter steps at first, as for `integrate`.
         compile: compile a step with torch.compile, at its first call for each shape.
 
     Raises:
@@ -52,11 +53,12 @@ class FixedSteps:
         method: str = "euler",
         n_steps: int = 25,
         span: tuple[float, float] = (0.0, 1.0),
+        power: float = 1.0,
         compile: bool = False,
     ):
         if method not in STEPS:
             raise ValueError(f"no loop of fixed steps is called {method!r}; there are {', '.join(STEPS)}")
-        self.times = time_grid(span, n_steps)
+        self.times = time_grid(span, n_steps, power=power)
         step, self.evaluations = STEPS[method]
 
         def advance(x: Tensor, t: Tensor, dt: Tensor, *args: Any) -> Tensor:

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from opflow.nn.point_geometry import PointGeometry
 from opflow.operators.base import arguments
-from opflow.rectified.base import RectifiedFlow, device_of, generator_of
+from opflow.rectified.base import RectifiedFlow, device_of, generator_of, require_skew
 from opflow.rectified.couplings import Coupling, Independent
 from opflow.rectified.describe import built, describe
+from opflow.rectified.fixed_steps import FixedSteps
 from opflow.rectified.guidance import drop, guided, require_dropout
 from opflow.rectified.likelihood import LogProb, log_prob
 from opflow.rectified.noise import NoiseSource, Where, White
@@ -37,6 +38,7 @@ class FunctionalFlow(RectifiedFlow):
             end.
         condition_channels: channels of the condition, 0 for none.
         dropout: share of the training samples without their condition, for guidance.
+        skew: times are drawn as :math:`u^{skew}`, u uniform, 1 as published; see `SymmFlow`.
 
     Shapes:
         on grids `(batch, channels, *space)`, at points `(batch, point, channels)`; conditions likewise with
@@ -68,6 +70,7 @@ class FunctionalFlow(RectifiedFlow):
         head: str = "velocity",
         condition_channels: int = 0,
         dropout: float = 0.0,
+        skew: float = 1.0,
     ):
         config = arguments(locals())
         super().__init__(channels)
@@ -79,6 +82,8 @@ class FunctionalFlow(RectifiedFlow):
         if head not in ("velocity", "target"):
             raise ValueError(f"head={head!r} is not one of 'velocity', 'target'")
         require_dropout(dropout)
+        require_skew(skew)
+        self.skew = skew
         if condition_channels < 0 or (dropout and not condition_channels):
             raise ValueError(
                 f"condition_channels={condition_channels} with dropout={dropout}: a condition that is left "
@@ -120,7 +125,7 @@ class FunctionalFlow(RectifiedFlow):
             x0 = x0[self.coupling(x0, x1, condition)]
         else:
             x0 = noise
-        t = torch.rand(len(x1), generator=generator, dtype=x1.dtype, device=x1.device)
+        t = torch.rand(len(x1), generator=generator, dtype=x1.dtype, device=x1.device) ** self.skew
         blur = None
         if self.path.blur:
             blur = self._noise(self._where(x1, coords), len(x1), x1.dtype, generator)
@@ -222,20 +227,52 @@ class FunctionalFlow(RectifiedFlow):
         condition: Tensor | None = None,
         guidance: float = 1.0,
         chunk: int | None = None,
+        sampler: FixedSteps | None = None,
         **solver,
     ) -> Flowed:
-        """Carry given noise to time 1; arguments as for `sample`."""
+        """Carry given noise to time 1; arguments as for `sample`.
+
+        A `sampler` from `fixed_steps` takes the place of the points, the guidance and the solver.
+        """
         coords = where if isinstance(where, PointGeometry | Tensor) else None
         if condition is not None and len(condition) != len(noise):
             raise ValueError(f"condition of shape {tuple(condition.shape)} is not for {len(noise)} samples")
         own = coords if isinstance(coords, Tensor) and coords.ndim == 3 else None
 
         def solve(x: Tensor, c: Tensor | None, at: Tensor | None) -> Flowed:
+            if sampler is not None:
+                return sampler(x, c)
             return integrate(self.velocity(c, coords if at is None else at, guidance), x, **solver)
 
         flowed = in_chunks(solve, chunk, noise, condition, own)
         fields = self._units(flowed.samples, self.denormalize)
         return Flowed(fields, flowed.nfe, flowed.times, flowed.trajectory)
+
+    def fixed_steps(
+        self,
+        method: str = "euler",
+        n_steps: int = 25,
+        *,
+        coords: PointGeometry | None = None,
+        guidance: float = 1.0,
+        power: float = 1.0,
+        compile: bool = True,
+    ) -> FixedSteps:
+        """Make a sampler of fixed steps, compiled once and called often, for `transport(..., sampler=...)`.
+
+        Args:
+            method: as for `FixedSteps`, like `n_steps`, `power` and `compile`.
+            n_steps: number of steps.
+            coords: at points, the geometry that all samples share.
+            guidance: see `velocity`.
+            power: shorter steps at first.
+            compile: compile a step with torch.compile, at its first call for each shape.
+        """
+
+        def v(x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+            return self.velocity(condition, coords, guidance)(x, t)
+
+        return FixedSteps(v, method, n_steps, power=power, compile=compile)
 
     def reflow_pairs(
         self, n: int, where: Where | PointGeometry, *, seed: int | None = None, **options

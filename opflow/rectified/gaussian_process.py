@@ -11,6 +11,8 @@ from opflow.rectified.noise import NoiseSource, Where, device_of, field_shape
 from pde_data import Grid
 from pde_data.random_fields import half_modes
 
+_HELD = 2**22  # complex numbers held at a time while functions are evaluated at points
+
 
 @dataclass(frozen=True)
 class GaussianProcess(NoiseSource):
@@ -181,28 +183,54 @@ class GaussianProcess(NoiseSource):
             spectrum = torch.where(nyquist, drawn, spectrum)
         return torch.fft.irfftn(spectrum, s=sizes, dim=tuple(range(1, dim + 1)), norm="forward")
 
-    def _on_product(self, grid: Grid, m: int, generator, dtype) -> Tensor:
-        dim, width = grid.ndim, 2 * self.highest + 1
+    def _cube(self, dim: int, m: int, generator, dtype) -> Tensor:
+        """Coefficients `(m, 2 highest + 1, ..., highest + 1)` by modes in ascending order; twice their real
+        part, summed against the waves, is the function.
+        """
         c, modes = self._coefficients(self.highest, dim, m, generator, dtype)
-        u = c.new_zeros(m, *(width,) * dim)
-        u[(slice(None), *(modes + self.highest).T)] = c
-        u[:, *(self.highest,) * dim] /= 2
-        k = torch.arange(-self.highest, self.highest + 1, device=c.device).double()
-        for x in grid.coordinates:
-            phase = 2 * math.pi / self.box * torch.as_tensor(x, device=c.device)[:, None] * k
-            u = torch.tensordot(u, torch.polar(torch.ones_like(phase), phase).to(c), ([1], [1]))
+        shape = (2 * self.highest + 1,) * (dim - 1) + (self.highest + 1,)
+        cube = c.new_zeros(m, *shape)
+        shifted = modes + torch.tensor([self.highest] * (dim - 1) + [0], device=modes.device)
+        cube[(slice(None), *shifted.T)] = c
+        cube[(slice(None), *shifted[0])] /= 2
+        return cube
+
+    def _axis_waves(self, x: Tensor, last: bool, like: Tensor) -> Tensor:
+        """Waves :math:`e^{ikx}` of all k along one axis, `(point, k)`."""
+        k = torch.arange(0 if last else -self.highest, self.highest + 1, device=like.device)
+        phase = 2 * math.pi / self.box * x.to(like.device).double()[:, None] * k
+        return torch.complex(phase.cos(), phase.sin()).to(like)
+
+    def _on_product(self, grid: Grid, m: int, generator, dtype) -> Tensor:
+        u = self._cube(grid.ndim, m, generator, dtype)
+        for axis, x in enumerate(grid.coordinates):
+            waves = self._axis_waves(torch.as_tensor(x), axis == grid.ndim - 1, u)
+            u = torch.tensordot(u.movedim(1, -1), waves.mT, 1)
         return 2 * u.real
 
     def _at_points(self, points: Tensor, n: int, generator, channels: int, dtype) -> Tensor:
-        c, modes = self._coefficients(self.highest, points.shape[-1], n * channels, generator, dtype)
-        c[:, 1:] *= 2
-        shared = points.ndim == 2
-        sets, c = (points[None], c[None]) if shared else (points, c.unflatten(0, (n, channels)))
-        drawn = []
-        for one, coefficients in zip(sets, c):
-            cos, sin = _waves(one.to(modes.device).double(), modes, self.highest, self.box, dtype)
-            drawn.append(cos @ coefficients.real.T - sin @ coefficients.imag.T)
-        return drawn[0].unflatten(1, (n, channels)).movedim(1, 0) if shared else torch.stack(drawn)
+        cube = self._cube(points.shape[-1], n * channels, generator, dtype)
+        if points.ndim == 2:
+            return self._evaluate(cube, points).unflatten(1, (n, channels)).movedim(1, 0)
+        each = zip(cube.unflatten(0, (n, channels)), points)
+        return torch.stack([self._evaluate(c, own) for c, own in each])
+
+    def _evaluate(self, cube: Tensor, points: Tensor) -> Tensor:
+        """Values of the functions `(m, ...)` at points `(point, dim)`: `(point, m)`."""
+        dim = points.shape[1]
+        waves = [self._axis_waves(points[:, a], a == dim - 1, cube) for a in range(dim)]
+        row = points.shape[0] * cube[0].numel() // cube.shape[1]
+        found = []
+        for part in cube.split(max(1, _HELD // max(row, 1))):
+            u = torch.tensordot(waves[0], part.movedim(1, 0), 1).flatten(2) if dim > 1 else None
+            if u is None:
+                found.append(2 * (waves[0] @ part.T).real)
+                continue
+            rest = waves[1]
+            for wave in waves[2:]:
+                rest = (rest[:, :, None] * wave[:, None]).flatten(1)
+            found.append(2 * (u @ rest[..., None])[..., 0].real)
+        return torch.cat(found, 1)
 
     def _log_prob_at(self, values: Tensor, points: Tensor) -> Tensor:
         waves = self.features(points).to(values)

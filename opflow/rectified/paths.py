@@ -53,9 +53,9 @@ class Path(abc.ABC):
     def across(self, x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
         r"""What lies at a right angle to the point, :math:`(a x_1 - b x_0) / \rho`.
 
-        With :math:`\rho^2 = a^2 + b^2`. Point and this together are a rotation of the two ends: a network that
-        predicts it has a target of one size at all times, the end x_1 at t = 0 and minus the start at t = 1
-        (Salimans, Ho, Progressive Distillation, 2022; Karras et al., Elucidating the Design Space of
+        With :math:`\rho^2 = a^2 + b^2`. Point and this together are a rotation of the two ends: a network
+        that predicts it has a target of one size at all times, the end x_1 at t = 0 and minus the start at
+        t = 1 (Salimans, Ho, Progressive Distillation, 2022; Karras et al., Elucidating the Design Space of
         Diffusion-Based Models, 2022).
         """
         a, b, *_ = (_over(c, x0) for c in self.coefficients(t))

@@ -40,6 +40,7 @@ def integrate(
     step_size: float | None = None,
     tolerance: float = 1e-5,
     span: tuple[float, float] = (0.0, 1.0),
+    power: float = 1.0,
     keep: bool = False,
 ) -> Flowed:
     r"""Solve :math:`\dot x = v(x, t)` from one time to another with a solver of torchdiffeq.
@@ -53,6 +54,8 @@ def integrate(
         step_size: the largest step, in place of `n_steps`.
         tolerance: relative and absolute, for adaptive solvers.
         span: first and last time, either may be the greater.
+        power: steps of a fixed solver end at the shares :math:`(i / n)^p` of the way: for p > 1 they are
+            shorter at first, where white noise decides what becomes of it.
         keep: keep the trajectory.
 
     Raises:
@@ -67,7 +70,7 @@ def integrate(
     from torchdiffeq import odeint
 
     watched = Watched(velocity)
-    times = time_grid(span, n_steps, step_size).to(start)
+    times = time_grid(span, n_steps, step_size, power).to(start)
     options = {} if check_solver(method) else {"rtol": tolerance, "atol": tolerance}
     kept = times if keep or not options else times[[0, -1]]
     path = odeint(watched, start, kept, method=method, **options)
@@ -116,11 +119,14 @@ def check_solver(method: str) -> bool:
     return method in FIXED
 
 
-def time_grid(span: tuple[float, float], n_steps: int | None, step_size: float | None = None) -> Tensor:
-    """Return the times of equal steps between two times, float64.
+def time_grid(
+    span: tuple[float, float], n_steps: int | None, step_size: float | None = None, power: float = 1.0
+) -> Tensor:
+    """Return the times of steps between two times, float64; arguments as for `integrate`.
 
     Raises:
-        ValueError: the number or size of steps is not positive, or both are given.
+        ValueError: the number or size of steps, or the power, is not positive, or both of the former are
+            given.
 
     Example:
         >>> time_grid((1.0, 0.0), 2)
@@ -135,7 +141,10 @@ def time_grid(span: tuple[float, float], n_steps: int | None, step_size: float |
     n_steps = 25 if n_steps is None else n_steps
     if n_steps < 1:
         raise ValueError(f"n_steps={n_steps} must be at least 1")
-    return torch.linspace(*span, n_steps + 1, dtype=torch.float64)
+    if not power > 0:
+        raise ValueError(f"power={power} must be positive")
+    first, last = span
+    return first + (last - first) * torch.linspace(0, 1, n_steps + 1, dtype=torch.float64) ** power
 
 
 def in_chunks(solve: Callable[..., Flowed], chunk: int | None, *tensors: Tensor | None) -> Flowed:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from opflow.operators.base import arguments
-from opflow.rectified.base import RectifiedFlow, device_of, generator_of
+from opflow.rectified.base import RectifiedFlow, device_of, generator_of, require_skew
 from opflow.rectified.codecs import AnchorCodec, Codec
 from opflow.rectified.describe import built, describe
 from opflow.rectified.noise import NoiseSource, White
@@ -17,8 +17,8 @@ from opflow.rectified.sampling import Flowed, in_chunks, integrate
 from opflow.rectified.semflow import Segmentation, require_pair, require_share
 from opflow.rectified.velocity import VelocityNetwork, beside
 
-_SYNTHESIS, _SEGMENTATION = 0.5, 0.4  # shares of a batch; in the rest neither field nor labels are clean
-_FROM_NOISE = 0.5  # share of the segmentation that starts from labels of which nothing is known yet
+_SYNTHESIS, _SEGMENTATION = 0.5, 0.45  # shares of a batch; in the rest neither field nor labels are clean
+_FROM_NOISE = 0.75  # share of the segmentation that starts from labels of which nothing is known yet
 
 Square = tuple[tuple[float, float], tuple[float, float]]
 
@@ -46,6 +46,8 @@ class SymmFlow(RectifiedFlow):
         heads: "target", or "velocity" as published.
         weight: share w of the field in the loss, :math:`w L_x + (1 - w) L_y`.
         sigma: share of the start that is left at the end of a path.
+        skew: times of the field are drawn as :math:`u^{skew}`, u uniform: above 1 more of them lie near the
+            noise, where white noise decides early what becomes of it. Sample with `power=skew`.
 
     Shapes:
         fields `(batch, channels, *space)`; labels `(batch, *space)`, or `(batch,)` for whole fields, which
@@ -77,6 +79,7 @@ class SymmFlow(RectifiedFlow):
         heads: str = "target",
         weight: float = 0.5,
         sigma: float = 0.0,
+        skew: float = 2.0,
     ):
         config = arguments(locals())
         super().__init__(channels)
@@ -90,6 +93,8 @@ class SymmFlow(RectifiedFlow):
             if value not in known:
                 raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}")
         require_share(weight)
+        require_skew(skew)
+        self.skew = skew
         self.shared, self.targets, self.weight = times == "shared", heads == "target", weight
         self.path = Straight(sigma)
         self.label_path = Reversed(self.path)
@@ -102,7 +107,8 @@ class SymmFlow(RectifiedFlow):
     @classmethod
     def published(cls, network: Mapping[str, Any], codec: Codec, channels: int = 1, weight: float = 0.7):
         """Make the flow as it was published."""
-        return cls(network, codec, channels, times="shared", heads="velocity", weight=weight, sigma=1e-4)
+        options = {"times": "shared", "heads": "velocity", "sigma": 1e-4, "skew": 1.0}
+        return cls(network, codec, channels, weight=weight, **options)
 
     def loss(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -273,7 +279,7 @@ class SymmFlow(RectifiedFlow):
     def _draw(self, n: int, generator, like: Tensor, synthesis: bool) -> tuple[Tensor, Tensor]:
         """Times of a batch, over the diagonal or over the square with weight on its edges."""
         place = {"generator": generator, "dtype": like.dtype, "device": like.device}
-        sx = torch.rand(n, **place)
+        sx = torch.rand(n, **place) ** self.skew
         if self.shared:
             return sx, 1 - sx
         sy, which, blank = torch.rand(n, **place), torch.rand(n, **place), torch.rand(n, **place)
