@@ -59,9 +59,9 @@ class Lines:
         """Number of fluid cells."""
         return int(self.runs[:, 2].sum())
 
-    def zeros(self, dtype: Any) -> np.ndarray:
+    def zeros(self, dtype: Any, *columns: int) -> np.ndarray:
         """A flat array of zeros, with a margin: transfers look two cells beyond odd sizes."""
-        return np.zeros(self.cells + self.strides[0] + 2, dtype)
+        return np.zeros((self.cells + self.strides[0] + 2, *columns), dtype)
 
     def rimmed(self, values: np.ndarray, dtype: Any) -> np.ndarray:
         """A flat array of values `(*sizes)`, with zeros around them."""
@@ -74,8 +74,8 @@ class Lines:
         return self.grid(flat)[(slice(1, -1),) * len(self.sizes)]
 
     def grid(self, flat: np.ndarray) -> np.ndarray:
-        """View of a flat array, with the rim."""
-        return flat[: self.cells].reshape([n + 2 for n in self.sizes])
+        """View of a flat array `(cell, ...)`, with the rim."""
+        return flat[: self.cells].reshape([*(n + 2 for n in self.sizes), *flat.shape[1:]])
 
 
 def faces(lines: Lines, stencil: Stencil, dtype: Any) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
