@@ -1,41 +1,21 @@
-"""The multigrid cycle in torch, to be differentiated: dense arrays, several domains at a time.
+"""Conjugate gradients with a multigrid cycle that is learned, unrolled to be differentiated.
 
-The same cycle as that of `MultigridPreconditioner`, for training and for GPUs; tests hold the two together.
-Sizes are powers of two times an odd number, and no axis is periodic.
+Set-up and cycle are those of `MultigridPreconditioner`, in torch for several domains at a time; tests hold
+them together. Sizes are powers of two times an odd number, and no axis is periodic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from solvers.hierarchy import _COARSEST, Cells
+from solvers.dense_cycle import Grid, apply, cycle, pair_sums
+from solvers.hierarchy import COARSEST, Cells
 from solvers.weights import FEATURES, CycleWeights, FaceNetwork, interior
-
-
-@dataclass(eq=False)
-class Grid:
-    """One level, arrays `(batch, *sizes)`; conductances have one more entry along their axis."""
-
-    inner: list[Tensor]
-    walls: list[Tensor]
-    fluid: Tensor
-    steps: Sequence[Tensor]
-    shares: list[tuple[Tensor, Tensor]]
-    """Weights of the lower and upper neighbour of the cells of the next level."""
-    inverse: Tensor
-    """Of the diagonal; on the coarsest level of the matrix, `(batch, cell, cell)`."""
-    diagonal: Tensor
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.fluid.ndim - 1
 
 
 def pack(stencils: Sequence) -> Tensor:
@@ -108,11 +88,11 @@ class LearnedCycle(nn.Module):
         while True:
             level, diagonal = len(found), _diagonal(inner, parts)
             inverse = torch.where(diagonal > 0, 1 / diagonal.clamp_min(1e-30), 0.0)
-            found.append(Grid(inner, parts, fluid, self._steps(level), [], inverse, diagonal))
+            found.append(Grid(inner, diagonal, inverse, self._steps(level), (2,) * ndim))
             odd = any(n % 2 for n in fluid.shape[1:])
-            if fluid[0].numel() <= _COARSEST or odd:
+            if fluid[0].numel() <= COARSEST or odd:
                 break
-            inner, parts, fluid, found[-1].shares = self._coarsened(found[-1], level + 1)
+            inner, parts, fluid, found[-1].shares = self._coarsened(inner, parts, fluid, level + 1)
         found[-1].inverse = _inverse(found[-1])
         return found
 
@@ -122,15 +102,17 @@ class LearnedCycle(nn.Module):
         angles = [np.pi * (2 * k + 1) / (2 * n) for k in range(n)]
         return [1 / (1 + low / 2 - (1 - low / 2) * float(np.cos(angle))) for angle in angles]
 
-    def _coarsened(self, grid: Grid, level: int) -> tuple[list, list, Tensor, list]:
-        ndim = grid.ndim
+    def _coarsened(
+        self, conductances: list[Tensor], walls: list[Tensor], fluid: Tensor, level: int
+    ) -> tuple[list, list, Tensor, list]:
+        ndim = len(conductances)
         axes = range(ndim)
-        fluid = _sums(grid.fluid, axes) / 2**ndim
-        walls = [0.5 * _sums(w, axes) for w in grid.walls]
+        fluid = _sums(fluid, axes) / 2**ndim
+        walls = [0.5 * _sums(w, axes) for w in walls]
         across, inside, series = [], [], []
-        for axis, inner in enumerate(grid.inner):
+        for axis, w in enumerate(conductances):
             others = [k for k in axes if k != axis]
-            faces = inner.movedim(axis + 1, 0)
+            faces = w.movedim(axis + 1, 0)
             outer, within = faces[::2], faces[1::2]
             series.append(_sums(_series(outer, within).movedim(0, axis + 1), others))
             across.append(_sums(outer.movedim(0, axis + 1), others))
@@ -166,63 +148,6 @@ class LearnedCycle(nn.Module):
         return last(relu(second(relu(first(x)))))
 
 
-def cycle(grids: list[Grid], b: Tensor, level: int = 0) -> Tensor:
-    """Apply the cycle from a level on to right-hand sides `(batch, *sizes)`."""
-    grid = grids[level]
-    if level == len(grids) - 1:
-        return torch.einsum("bij,bj->bi", grid.inverse, b.flatten(1)).view_as(b)
-    first, *others = grid.steps
-    u = first * grid.inverse * b
-    for step in others:
-        u = u + step * grid.inverse * (b - apply(grid, u))
-    there = grid.diagonal > 0
-    rest = torch.where(there, b - apply(grid, u), 0.0)
-    u = u + torch.where(there, prolong(grid, cycle(grids, restrict(grid, rest), level + 1)), 0.0)
-    for step in reversed(grid.steps):
-        u = u + step * grid.inverse * (b - apply(grid, u))
-    return u
-
-
-def apply(grid: Grid, u: Tensor) -> Tensor:
-    """Apply the matrix of a level."""
-    total = grid.diagonal * u
-    for axis, inner in enumerate(grid.inner):
-        n = u.shape[axis + 1]
-        w = inner.narrow(axis + 1, 1, n - 1)
-        below, above = u.narrow(axis + 1, 0, n - 1), u.narrow(axis + 1, 1, n - 1)
-        total = total - pad(w * below, _around(grid.ndim, axis, 1, 0))
-        total = total - pad(w * above, _around(grid.ndim, axis, 0, 1))
-    return total
-
-
-def prolong(grid: Grid, e: Tensor) -> Tensor:
-    """Interpolate from the next level to this one."""
-    ndim = grid.ndim
-    total = _twice(e, range(ndim))
-    for axis, (lower, upper) in enumerate(grid.shares):
-        n = e.shape[axis + 1]
-        rise = e.narrow(axis + 1, 1, n - 1) - e.narrow(axis + 1, 0, n - 1)
-        down = -lower * pad(rise, _around(ndim, axis, 1, 0))
-        up = upper * pad(rise, _around(ndim, axis, 0, 1))
-        move = torch.stack([down, up], axis + 2).flatten(axis + 1, axis + 2)
-        total = total + _twice(move, [k for k in range(ndim) if k != axis])
-    return total
-
-
-def restrict(grid: Grid, r: Tensor) -> Tensor:
-    """Apply the transpose of `prolong`."""
-    ndim = grid.ndim
-    total = _sums(r, range(ndim))
-    for axis, (lower, upper) in enumerate(grid.shares):
-        rows = _sums(r, [k for k in range(ndim) if k != axis]).unflatten(axis + 1, (-1, 2))
-        n = rows.shape[axis + 1]
-        down, up = lower * rows.select(axis + 2, 0), upper * rows.select(axis + 2, 1)
-        total = total - down - up
-        total = total + pad(up.narrow(axis + 1, 0, n - 1), _around(ndim, axis, 1, 0))
-        total = total + pad(down.narrow(axis + 1, 1, n - 1), _around(ndim, axis, 0, 1))
-    return total
-
-
 def _diagonal(inner: list[Tensor], walls: list[Tensor]) -> Tensor:
     total = torch.zeros_like(walls[0])
     for axis, (w, wall) in enumerate(zip(inner, walls)):
@@ -232,13 +157,13 @@ def _diagonal(inner: list[Tensor], walls: list[Tensor]) -> Tensor:
 
 
 def _inverse(grid: Grid) -> Tensor:
-    n = grid.fluid[0].numel()
-    there = (grid.diagonal > 0).flatten(1).to(grid.fluid.dtype)
-    identity = torch.eye(n, dtype=grid.fluid.dtype, device=grid.fluid.device).view(n, *grid.fluid.shape[1:])
+    n = grid.diagonal[0].numel()
+    there = (grid.diagonal > 0).flatten(1).to(grid.diagonal.dtype)
+    identity = torch.eye(n, dtype=there.dtype, device=there.device).view(n, *grid.diagonal.shape[1:])
     columns = []
-    for k in range(len(grid.fluid)):
+    for k in range(len(there)):
         inner = [w[k : k + 1] for w in grid.inner]
-        one = Grid(inner, [], grid.fluid[k : k + 1], [], [], grid.inverse, grid.diagonal[k : k + 1])
+        one = Grid(inner, grid.diagonal[k : k + 1], grid.inverse)
         columns.append(apply(one, identity).flatten(1))
     matrix = torch.stack(columns) + torch.diag_embed(1 - there)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
@@ -254,13 +179,7 @@ def _series(outer: Tensor, within: Tensor) -> Tensor:
 
 def _sums(u: Tensor, axes: Sequence[int]) -> Tensor:
     for axis in axes:
-        u = u.unflatten(axis + 1, (-1, 2)).sum(axis + 2)
-    return u
-
-
-def _twice(u: Tensor, axes: Sequence[int]) -> Tensor:
-    for axis in axes:
-        u = u.repeat_interleave(2, axis + 1)
+        u = pair_sums(u, axis + 1)
     return u
 
 

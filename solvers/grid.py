@@ -17,8 +17,8 @@ from solvers.stencil_loops import call
 if TYPE_CHECKING:
     import scipy.sparse
 
-# Columns from which on one pass over all beats one for each: about 1.5 times as fast in float64 with 4 columns,
-# 2 times with 8, 3 times with 16, but half as fast with 2.
+# Columns from which on one pass over all beats one for each: about 1.5 times as fast in float64 with 4
+# columns, 2 times with 8, 3 times with 16, but half as fast with 2.
 _SEVERAL = 4
 
 

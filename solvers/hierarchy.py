@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from solvers.weights import CycleWeights
 
 _STRONG = 0.3  # axes with weaker conductances, over the strongest ones, are not coarsened yet
-_COARSEST = 256  # cells that are solved directly
+COARSEST = 256  # cells that are solved directly
 
 
 @dataclass(eq=False)
@@ -232,7 +232,7 @@ def ladder(
     levels: list[Level] = []
     above: tuple[Any, ...] | None = None  # factors and interpolation to the level that comes next
     while True:
-        coarsest = np.count_nonzero(mask) <= _COARSEST or max(cells.factors()) == 1
+        coarsest = np.count_nonzero(mask) <= COARSEST or max(cells.factors()) == 1
         # The arrays of a level are made when those for the next one are no longer needed: less at a time.
         next_cells, interpolation = (
             (cells, []) if coarsest else coarsened(cells, cells.factors(), weights, len(levels) + 1)

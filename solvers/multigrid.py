@@ -8,7 +8,9 @@ from os import PathLike
 from typing import Any, Self, final
 
 import numpy as np
+import torch
 
+from solvers.device import DeviceCycle, usable
 from solvers.grid import GridPoisson
 from solvers.hierarchy import Level, ladder
 from solvers.lines import clear_rim, fill_rim
@@ -35,6 +37,11 @@ class MultigridPreconditioner(Preconditioner):
         weights: what is learned; classical values when None.
         dtype: precision inside, float32 or float64. Vectors keep theirs.
         num_threads: threads of the kernels; those of the operator when None.
+        device: where the cycle runs, a device of torch such as "cuda"; the compiled kernels when None. It is
+            set up on the CPU either way.
+
+    Raises:
+        ValueError: `dtype` is another, or the device cannot be used.
 
     Example:
         >>> import numpy as np
@@ -57,6 +64,7 @@ class MultigridPreconditioner(Preconditioner):
         *,
         dtype: Any = np.float32,
         num_threads: int | None = None,
+        device: str | torch.device | None = None,
     ):
         super().__init__()
         self.weights = CycleWeights() if weights is None else weights
@@ -64,6 +72,8 @@ class MultigridPreconditioner(Preconditioner):
         if self.inner_dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype={dtype} should be float32 or float64")
         self._threads = num_threads
+        self.device = None if device is None else usable(device)
+        self.takes_columns = self.device is not None
 
     @classmethod
     def from_pretrained(cls, name: str, **options: Any) -> Self:
@@ -116,6 +126,9 @@ class MultigridPreconditioner(Preconditioner):
         self._levels, self._inverse, scale, closed = ladder(op.stencil, self.weights, self.inner_dtype)
         self._scale = 1 / scale
         self._project = op.project if closed else None
+        if self.device is not None:
+            components = op.stencil.components if closed else None
+            self._on_device = DeviceCycle(self._levels, self._inverse, scale, components, self.device)
         self._begin(op.shape[0])
         self.setup_seconds = time.perf_counter() - start
         return self
@@ -134,8 +147,23 @@ class MultigridPreconditioner(Preconditioner):
         """Number of grids."""
         return len(self._levels)
 
-    def apply(self, r: np.ndarray) -> np.ndarray:
-        """Apply one cycle to a vector `(size,)`."""
+    def apply(self, r: Any) -> Any:
+        """Apply one cycle to a vector `(size,)`; with a `device` to vectors `(size, k)` and tensors, too.
+
+        Tensors keep their device, so nothing is copied where that is the preconditioner's.
+
+        Raises:
+            TypeError: a tensor is given without a `device`.
+        """
+        if self.device is not None:
+            if isinstance(r, torch.Tensor):
+                return self._on_device(r)
+            return self._on_device(torch.from_numpy(r)).numpy()
+        if isinstance(r, torch.Tensor):
+            raise TypeError(
+                f"the compiled kernels take NumPy arrays, got a tensor on {r.device}: make a preconditioner "
+                f'for it, MultigridPreconditioner(device="{r.device}")'
+            )
         greatest = float(np.abs(r).max(initial=0.0))
         if greatest == 0 or not np.isfinite(greatest):
             return r * 0.0  # NaN for what is not finite

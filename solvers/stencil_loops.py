@@ -127,8 +127,8 @@ def _smooth(first, last, runs, u, d, x, y, z, s, t, right, factor, v):
                 v[p] = u[p] + factor * ((right[p] + _around_1(u, x, p)) / d[p] - u[p])
 
 
-# Several vectors at a time lie side by side, `(cell, vector)`, as the columns of a matrix do: the conductances
-# are read once for all, and the innermost loop runs over the vectors whatever the length of the runs.
+# Several vectors at a time lie side by side, `(cell, vector)`, as columns of a matrix do: conductances are
+# read once for all, and the innermost loop runs over the vectors whatever the length of the runs.
 @compiled
 def _scatter_columns(first, last, runs, x, u):
     """Write the packed rows of x to their places in u."""

@@ -6,7 +6,8 @@ import torch
 from scipy.sparse.linalg import bicgstab, cg, gcrotmk, gmres, lgmres, minres, spsolve
 
 from solvers import GridPoisson, MultigridPreconditioner, check_preconditioner, fcg
-from solvers.cycle import LearnedCycle, cycle, pack
+from solvers.cycle import LearnedCycle, pack
+from solvers.dense_cycle import cycle
 from solvers.domains import KINDS, random_stencil
 from solvers.weights import FEATURES, CycleWeights, FaceNetwork
 
