@@ -7,12 +7,14 @@ them together. Sizes are powers of two times an odd number, and no axis is perio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from solvers.cycle_losses import LOSSES, Run
 from solvers.dense_cycle import Grid, apply, cycle, pair_sums
 from solvers.hierarchy import COARSEST, Cells
 from solvers.weights import FEATURES, CycleWeights, FaceNetwork, interior
@@ -29,22 +31,26 @@ def pack(stencils: Sequence) -> Tensor:
 
 
 class LearnedCycle(nn.Module):
-    """Conjugate gradients with a learned cycle, unrolled: from domains and right-hand sides to residuals.
+    """Conjugate gradients with a learned cycle, unrolled: from right-hand sides to what a step leaves.
 
     Args:
         ndim: number of axes, 2 or 3.
         hidden: width of the two hidden layers of the network at faces.
         n_steps: smoothing steps.
-        iterations: steps of conjugate gradients.
+        iterations: steps of conjugate gradients, at least 2.
+        loss: what of the run is returned, a name in `LOSSES`.
 
     Shapes:
-        channels of `pack` and a right-hand side `(batch, 2 d + 2, *sizes)` to the last residual of the
-        recursion, `(batch, 1, *sizes)`, which rounding does not stop from becoming small.
+        channels of `pack` and a right-hand side `(batch, 2 d + 2, *sizes)` to `(batch, 1, 1)`. The residual
+        is that of the recursion, which rounding does not stop from becoming small.
     """
 
-    def __init__(self, ndim: int = 2, hidden: int = 16, n_steps: int = 2, iterations: int = 8):
+    def __init__(
+        self, ndim: int = 2, hidden: int = 16, n_steps: int = 2, iterations: int = 8, loss: str = "residual"
+    ):
         super().__init__()
         self.ndim, self.n_steps, self.iterations = ndim, n_steps, iterations
+        self.measure = LOSSES[loss]
         self.lowest = nn.Parameter(torch.full((3,), float(np.log(0.5 / 1.5))))  # 2 sigmoid is 0.5
         self.net = nn.ModuleList(
             [nn.Linear(FEATURES, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 2)]
@@ -53,24 +59,57 @@ class LearnedCycle(nn.Module):
         nn.init.zeros_(last.weight)  # pyright: ignore[reportArgumentType]
         nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
 
+    @classmethod
+    def of(cls, weights: CycleWeights, ndim: int, **options: Any) -> Self:
+        """With weights to go on from; `options` are `iterations` and `loss`.
+
+        Raises:
+            ValueError: they were learned for other axes, or are not those of a network with two hidden layers
+                of one width.
+        """
+        layers = () if weights.network is None else weights.network.layers
+        widths = [len(offset) for _, offset in layers]
+        if weights.ndim not in (None, ndim) or len(widths) != 3 or widths[0] != widths[1]:
+            raise ValueError(
+                f"training on {ndim} axes cannot start from weights for {weights.ndim} with layers of "
+                f"{widths}: expected the same axes and two hidden layers of one width"
+            )
+        made = cls(ndim, widths[0], weights.n_steps, **options)
+        with torch.no_grad():
+            for layer, pair in zip(made.net, layers):
+                for parameter, values in zip(layer.parameters(), pair):
+                    parameter.copy_(torch.from_numpy(values))
+            low = torch.tensor([weights.lowest[min(k, len(weights.lowest) - 1)] for k in range(3)])
+            made.lowest.copy_(torch.log(low / (2 - low)))
+        return made
+
     def forward(self, x: Tensor) -> Tensor:
+        """Run conjugate gradients, and return what the loss is made of."""
+        return self.measure(self.run(x))[:, None, None]
+
+    def run(self, x: Tensor) -> Run:
         """Run conjugate gradients."""
         grids = self.grids(x[:, :-1])
-        b = x[:, -1]
-        r = b
+        r = x[:, -1]
         z = p = cycle(grids, r)
         rz = _dot(r, z)
+        residuals, lengths, turns, products = [r.flatten(1).norm(dim=1)], [], [], []
         for k in range(self.iterations):
             Ap = apply(grids[0], p)
             step = rz / _dot(p, Ap)
             last, r = r, r - step * Ap
+            lengths.append(step)
+            products.append(rz)
+            residuals.append(r.flatten(1).norm(dim=1))
             if k + 1 < self.iterations:
                 z = cycle(grids, r)
                 # The form of flexible conjugate gradients, which rounding hurts less.
                 turn = _dot(r - last, z) / rz
                 rz = _dot(r, z)
                 p = z + turn * p
-        return r[:, None]
+                turns.append(turn)
+        numbers = (torch.stack(v).flatten(1) for v in (residuals, lengths, turns, products))
+        return Run(*numbers)
 
     def weights(self) -> CycleWeights:
         """What was learned, for `MultigridPreconditioner`."""
