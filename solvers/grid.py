@@ -181,7 +181,7 @@ class GridPoisson(LinearOperator):
         columns = [self._product(column) for column in X.T]
         return np.stack(columns, axis=1) if columns else np.empty(X.shape, self.dtype)
 
-    def _product(self, x: np.ndarray) -> np.ndarray:
+    def _product(self, x: Any) -> np.ndarray:
         """Multiply with a vector `(size,)`, or with columns `(size, k)` in one go."""
         if np.iscomplexobj(x):
             return self._product(x.real) + 1j * self._product(x.imag)

@@ -16,6 +16,7 @@ from solvers.hierarchy import Level, ladder
 from solvers.lines import clear_rim, fill_rim
 from solvers.preconditioner import Preconditioner, pretrained
 from solvers.stencil_loops import call
+from solvers.vectors import multiply
 from solvers.weights import CycleWeights
 
 
@@ -180,7 +181,10 @@ class MultigridPreconditioner(Preconditioner):
         """Solve roughly for the right-hand side of a level; return the array that holds the solution."""
         level, threads = self._levels[depth], self.num_threads
         if level.down is None:
-            x = self._inverse @ _gathered(level)
+            b = np.empty(level.lines.unknowns, level.dtype)
+            call("gather", level.lines, 1, level.right, 1.0, b)
+            x = np.empty_like(b)
+            multiply(self._inverse, b, x)
             call("scatter", level.lines, 1, x, 1.0, level.u)
             return level.u
         steps = level.steps
@@ -211,9 +215,3 @@ class MultigridPreconditioner(Preconditioner):
         arguments = (u, *level.matrix.arguments, level.right, step, v)
         call("smooth", level.lines, self.num_threads, *arguments)
         return v, u
-
-
-def _gathered(level: Level) -> np.ndarray:
-    x = np.empty(level.lines.unknowns, level.dtype)
-    call("gather", level.lines, 1, level.right, 1.0, x)
-    return x

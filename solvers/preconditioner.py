@@ -45,7 +45,7 @@ class Preconditioner(LinearOperator):
     def _matvec(self, x: Any) -> np.ndarray:
         return self._applied(np.asarray(x).reshape(-1))
 
-    def _applied(self, x: np.ndarray) -> np.ndarray:
+    def _applied(self, x: Any) -> np.ndarray:
         """Apply to numbers of any type."""
         if np.iscomplexobj(x):
             return self._applied(x.real) + 1j * self._applied(x.imag)
