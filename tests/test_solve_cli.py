@@ -1,10 +1,13 @@
 """The command `opflow-solve` and the comparison of solvers, from end to end."""
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 
 from solvers import GridPoisson, MultigridPreconditioner
-from solvers.cli import main
+from solvers.cli import main, train
+from solvers.cycle_losses import LOSSES
 from solvers.domains import KINDS, random_stencil
 from solvers.recipes import RECIPES, train_recipe
 
@@ -75,6 +78,11 @@ def test_the_recipe_of_the_weights_of_the_package(recipe, tmp_path):
     assert again.lowest == first.lowest
     with pytest.raises(ValueError, match="recipe='poisson4d' is unknown, choose one of quick2d"):
         train_recipe("poisson4d")
+
+
+def test_the_command_knows_every_recipe_and_loss():
+    hints = get_type_hints(train)
+    assert get_args(hints["recipe"]) == tuple(RECIPES) and get_args(hints["loss"]) == tuple(LOSSES)
 
 
 def test_errors_are_told_in_a_line(mask, tmp_path, capsys):
