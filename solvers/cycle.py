@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
+from solvers.cells import Cells, greatest
 from solvers.cycle_losses import LOSSES, Run
 from solvers.dense_cycle import Grid, apply, cycle, pair_sums
-from solvers.hierarchy import COARSEST, Cells
+from solvers.hierarchy import COARSEST
 from solvers.weights import FEATURES, CycleWeights, FaceNetwork, interior
 
 
@@ -24,7 +25,7 @@ def pack(stencils: Sequence) -> Tensor:
     """Domains as channels `(domain, 2 d + 1, *sizes)`: conductances to upper neighbours, of walls, fluid."""
     rows = []
     for stencil in stencils:
-        cells = Cells.of(stencil, np.float64)
+        cells = Cells.of(stencil, np.float64, greatest(stencil))
         upper = [np.moveaxis(np.moveaxis(w, axis, 0)[1:], 0, axis) for axis, w in enumerate(cells.inner)]
         rows.append(np.stack([*upper, *cells.walls, cells.fluid]))
     return torch.from_numpy(np.stack(rows))

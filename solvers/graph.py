@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self, final
 
 import numpy as np
@@ -14,9 +13,7 @@ from scipy import sparse
 from solvers.graph_hierarchy import Csr, GraphLevel, NotPositive, hierarchy, unit_diagonal
 from solvers.graph_loops import relax, residual
 from solvers.graph_weights import GraphWeights
-from solvers.preconditioner import Preconditioner
-
-_PRETRAINED = Path(__file__).parent / "pretrained"
+from solvers.preconditioner import Preconditioner, pretrained
 
 
 @final
@@ -114,10 +111,7 @@ class GraphPreconditioner(Preconditioner):
         Raises:
             ValueError: there are none of this name.
         """
-        known = sorted(path.stem for path in _PRETRAINED.glob("graph*.json"))
-        if name not in known:
-            raise ValueError(f"there are no weights {name!r}; there are {', '.join(known)}")
-        return cls.load(_PRETRAINED / f"{name}.json", **options)
+        return cls.load(pretrained(name, "graph"), **options)
 
     def save(self, path: str | PathLike) -> None:
         """Write the weights to a JSON file."""

@@ -12,6 +12,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from pde_data.equations.stencil import Stencil
 from solvers import lines
+from solvers.cells import between
 from solvers.stencil_loops import call
 
 if TYPE_CHECKING:
@@ -125,7 +126,11 @@ class GridPoisson(LinearOperator):
         super().__init__(dtype, (stencil.size, stencil.size))
         self.stencil, self._threads = stencil, num_threads
         self.lines = lines.Lines.of(stencil.mask)
-        self._matrix = lines.Matrix.of(self.lines, *lines.faces(self.lines, stencil, dtype))
+        faces = []
+        for axis, w in enumerate(stencil.weights):
+            joined = between(*(np.moveaxis(a, axis, 0) for a in (w, stencil.mask)), stencil.periodic[axis])
+            faces.append(self.lines.faces(np.moveaxis(joined, 0, axis).astype(dtype, copy=False), axis))
+        self._matrix = lines.Matrix.of(self.lines, faces, self.lines.rimmed(stencil.diagonal, dtype))
         self._grid = self.lines.zeros(dtype)
 
     @property

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from pde_data.equations.stencil import Stencil
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +66,16 @@ class Lines:
         self.inner(flat)[...] = values
         return flat
 
+    def faces(self, values: np.ndarray, axis: int) -> np.ndarray:
+        """A flat array of values at faces along an axis, one more than cells: for each cell its upper face.
+
+        The rim in front of the first cells holds their lower faces.
+        """
+        flat = self.zeros(values.dtype)
+        inside = [slice(None, -1) if k == axis else slice(1, -1) for k in range(len(self.sizes))]
+        self.grid(flat)[tuple(inside)] = values
+        return flat
+
     def inner(self, flat: np.ndarray) -> np.ndarray:
         """View of a flat array `(*sizes)`, without the rim."""
         return self.grid(flat)[(slice(1, -1),) * len(self.sizes)]
@@ -76,26 +83,6 @@ class Lines:
     def grid(self, flat: np.ndarray) -> np.ndarray:
         """View of a flat array `(cell, ...)`, with the rim."""
         return flat[: self.cells].reshape([*(n + 2 for n in self.sizes), *flat.shape[1:]])
-
-
-def faces(lines: Lines, stencil: Stencil, dtype: Any) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Conductances as flat arrays: to the upper neighbour along each axis, and their sum with the walls'.
-
-    Along a periodic axis the rim in front of the first cells holds the conductance of the seam.
-    """
-    weights = []
-    for axis, w in enumerate(stencil.weights):
-        periodic = stencil.periodic[axis]
-        flat = lines.zeros(dtype)
-        grid = np.moveaxis(lines.grid(flat), axis, 0)
-        inside = (slice(None), *(slice(1, -1),) * (len(lines.sizes) - 1))
-        w, mask = np.moveaxis(w, axis, 0), np.moveaxis(stencil.mask, axis, 0)
-        grid[inside][1:-2] = np.where(mask[:-1] & mask[1:], w[1:-1], 0)
-        if periodic:
-            seam = np.where(mask[-1] & mask[0], w[0], 0)
-            grid[inside][0], grid[inside][-2] = seam, seam
-        weights.append(flat)
-    return tuple(weights), lines.rimmed(stencil.diagonal, dtype)
 
 
 def fill_rim(flat: np.ndarray, lines: Lines, periodic: Sequence[bool]) -> None:

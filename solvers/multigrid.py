@@ -88,7 +88,7 @@ class MultigridPreconditioner(Preconditioner):
         Raises:
             ValueError: the name is unknown.
         """
-        return cls(CycleWeights.load(pretrained(name)), **options)
+        return cls(CycleWeights.load(pretrained(name, "poisson")), **options)
 
     @classmethod
     def load(cls, path: str | PathLike, **options: Any) -> Self:

@@ -72,14 +72,17 @@ class Preconditioner(LinearOperator):
         return self._adjoint()
 
 
-def pretrained(name: str) -> Path:
-    """Where weights of that name lie in the package.
+def pretrained(name: str, family: str) -> Path:
+    """Where weights of that name lie in the package, a file or a folder.
+
+    Args:
+        name: their name.
+        family: what the names of all that suit the preconditioner begin with.
 
     Raises:
         ValueError: there are none.
     """
-    folder = Path(__file__).parent / "pretrained"
-    known = sorted(path.stem for path in folder.glob("*.json"))
-    if name not in known:
-        raise ValueError(f"there are no weights {name!r} in the package: {', '.join(known)}")
-    return folder / f"{name}.json"
+    found = {path.stem: path for path in (Path(__file__).parent / "pretrained").glob(f"{family}*")}
+    if name not in found:
+        raise ValueError(f"there are no weights {name!r}, there are {', '.join(sorted(found))}")
+    return found[name]

@@ -328,7 +328,7 @@ def test_wrong_weights_are_named(tmp_path):
     (large / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="truncated"):
         DCDMPreconditioner.load(large)
-    with pytest.raises(ValueError, match="expected one of dcdm2d, dcdm3d"):
+    with pytest.raises(ValueError, match="no weights 'dcdm4d', there are dcdm2d, dcdm3d"):
         DCDMPreconditioner.from_pretrained("dcdm4d")
 
 

@@ -431,7 +431,7 @@ def test_errors_of_weights(tmp_path):
             GraphWeights(**{name: 1.5})
     with pytest.raises(FileNotFoundError):
         GraphPreconditioner.load(tmp_path / "missing.json")
-    with pytest.raises(ValueError, match="no weights 'nothing'; there are graph"):
+    with pytest.raises(ValueError, match="no weights 'nothing', there are graph"):
         GraphPreconditioner.from_pretrained("nothing")
     with pytest.raises(ValueError, match="max_coarse=0"):
         GraphPreconditioner(max_coarse=0)

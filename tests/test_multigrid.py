@@ -253,7 +253,5 @@ def test_weights_for_other_domains_are_told_and_harmless():
     with pytest.warns(UserWarning, match="learned on domains of 3 axes, this one has 2"):
         M.setup(op)
     assert check_preconditioner(op, M, tolerance=1e-10).is_spd
-    with pytest.raises(
-        ValueError, match="there are no weights 'poisson4d' in the package: .*poisson2d, poisson3d"
-    ):
+    with pytest.raises(ValueError, match="there are no weights 'poisson4d', there are poisson2d, poisson3d"):
         MultigridPreconditioner.from_pretrained("poisson4d")
