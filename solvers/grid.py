@@ -128,7 +128,8 @@ class GridPoisson(LinearOperator):
         self.lines = lines.Lines.of(stencil.mask)
         faces = []
         for axis, w in enumerate(stencil.weights):
-            joined = between(*(np.moveaxis(a, axis, 0) for a in (w, stencil.mask)), stencil.periodic[axis])
+            mask = np.moveaxis(stencil.mask, axis, 0)
+            joined = between(np.moveaxis(w, axis, 0), mask, stencil.periodic[axis])
             faces.append(self.lines.faces(np.moveaxis(joined, 0, axis).astype(dtype, copy=False), axis))
         self._matrix = lines.Matrix.of(self.lines, faces, self.lines.rimmed(stencil.diagonal, dtype))
         self._grid = self.lines.zeros(dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from os import PathLike
 from typing import Any, Self, final
 
 import numpy as np
@@ -14,14 +13,14 @@ from solvers.device import DeviceCycle, usable
 from solvers.grid import GridPoisson
 from solvers.hierarchy import Level, ladder
 from solvers.lines import clear_rim, fill_rim
-from solvers.preconditioner import Preconditioner, pretrained
+from solvers.preconditioner import WeightedPreconditioner, pretrained
 from solvers.stencil_loops import call
 from solvers.vectors import multiply
 from solvers.weights import CycleWeights
 
 
 @final
-class MultigridPreconditioner(Preconditioner):
+class MultigridPreconditioner(WeightedPreconditioner):
     r"""One V-cycle for a `GridPoisson` operator, with classical or learned weights.
 
     With the smoother $S = I - p(D^{-1}A) D^{-1}A$ before and after the coarse correction, and the coarse
@@ -58,6 +57,7 @@ class MultigridPreconditioner(Preconditioner):
 
     is_linear = True
     is_spd = True
+    weights_class = CycleWeights
 
     def __init__(
         self,
@@ -67,8 +67,7 @@ class MultigridPreconditioner(Preconditioner):
         num_threads: int | None = None,
         device: str | torch.device | None = None,
     ):
-        super().__init__()
-        self.weights = CycleWeights() if weights is None else weights
+        super().__init__(CycleWeights() if weights is None else weights)
         self.inner_dtype = np.dtype(dtype)
         if self.inner_dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype={dtype} should be float32 or float64")
@@ -88,21 +87,7 @@ class MultigridPreconditioner(Preconditioner):
         Raises:
             ValueError: the name is unknown.
         """
-        return cls(CycleWeights.load(pretrained(name, "poisson")), **options)
-
-    @classmethod
-    def load(cls, path: str | PathLike, **options: Any) -> Self:
-        """Read weights that `save` wrote; `options` as for the class.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it holds something else.
-        """
-        return cls(CycleWeights.load(path), **options)
-
-    def save(self, path: str | PathLike) -> None:
-        """Write the weights to a JSON file."""
-        self.weights.save(path)
+        return cls.load(pretrained(name, "poisson"), **options)
 
     def setup(self, op: GridPoisson) -> Self:
         """Build the levels for an operator; return the preconditioner itself.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,6 +71,34 @@ class Preconditioner(LinearOperator):
 
     def _transpose(self) -> LinearOperator:
         return self._adjoint()
+
+
+class WeightedPreconditioner(Preconditioner):
+    """A preconditioner of learned weights that are kept in a JSON file.
+
+    A subclass takes them as its first argument, and says what they are.
+    """
+
+    weights_class: type[Any]
+    """What reads the weights."""
+
+    def __init__(self, weights: Any) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the weights to a JSON file."""
+        self.weights.save(path)
+
+    @classmethod
+    def load(cls, path: str | PathLike, **options: Any) -> Self:
+        """Read weights that `save` wrote; `options` as for the class.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it holds something else.
+        """
+        return cls(cls.weights_class.load(path), **options)
 
 
 def pretrained(name: str, family: str) -> Path:
