@@ -44,8 +44,8 @@ class GridPoisson(LinearOperator):
             `{"x": ("neumann", "dirichlet"), "y": "periodic"}`; axes left out are Dirichlet.
         obstacles: condition on the faces between fluid and solid cells, "neumann" or "dirichlet".
         dtype: float64, or float32 for a matrix that works in single precision.
-        num_threads: threads of the products; one when None, for starting more costs more than they save on
-            grids of a few million cells.
+        num_threads: threads of the products; one when None. They wait for each other by spinning, so more
+            pay only on processors that nothing else uses, the threads of BLAS included.
 
     Raises:
         TypeError: the mask is not boolean.
