@@ -74,9 +74,14 @@ def measure(problem: str, method: str, threads: int, seed: int) -> dict[str, flo
     """Set up and solve once to warm up on a small problem, then on the one asked for."""
     import numpy as np
     from scipy.sparse.linalg import cg
+    from threadpoolctl import threadpool_limits
 
     from solvers import GridPoisson
 
+    if method in ("multigrid", "learned"):
+        # SciPy's cg multiplies vectors by BLAS, whose threads would wait for those of our kernels, see
+        # solvers.vectors. The other methods have no other threads than these.
+        threadpool_limits(1, "blas")
     kind, size = problem.split("-")
     for name in (f"{kind}-16", problem):
         op = GridPoisson.from_stencil(stencil(name, seed), num_threads=threads)

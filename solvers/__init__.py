@@ -17,6 +17,7 @@ _HOMES = {
     "Preconditioner": "solvers.preconditioner",
     "PreconditionerReport": "solvers.check",
     "SolveResult": "solvers.krylov",
+    "WeightedPreconditioner": "solvers.preconditioner",
     "check_preconditioner": "solvers.check",
     "fcg": "solvers.krylov",
     "train_dcdm": "solvers.dcdm_training",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from solvers.krylov import fcg as fcg
     from solvers.multigrid import MultigridPreconditioner as MultigridPreconditioner
     from solvers.preconditioner import Preconditioner as Preconditioner
+    from solvers.preconditioner import WeightedPreconditioner as WeightedPreconditioner
     from solvers.training import train_preconditioner as train_preconditioner
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Preconditioner",
     "PreconditionerReport",
     "SolveResult",
+    "WeightedPreconditioner",
     "check_preconditioner",
     "fcg",
     "train_dcdm",

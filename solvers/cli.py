@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
 from tyro.conf import Positional
-
-from opflow.training.config import TrainConfig
 
 DESCRIPTION = """Solve Poisson problems on masked grids, and learn preconditioners for them.
 
@@ -19,11 +18,10 @@ examples:
   opflow-solve compare pores.tif --spacing 1e-5 --plot comparison.png
   opflow-solve solve mask.npy --rhs b.npy --out x.npy --bc x=neumann,dirichlet y=periodic
   opflow-solve check mask.npy --weights classical
-  opflow-solve train --ndim 2 --folder runs/mg2d
+  opflow-solve train --folder runs/mg2d
+  opflow-solve train --folder runs/mg3d --recipe poisson3d
   opflow-solve solve mask.npy --weights runs/mg2d/weights.json --out x.npy
 """
-
-Mask = Annotated[Path, tyro.conf.arg(metavar="MASK")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,40 +47,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(result or 0)
 
 
+@dataclass(frozen=True)
+class Domain:
+    """The problem: a mask and what is on its faces."""
+
+    mask: Positional[Annotated[Path, tyro.conf.arg(metavar="MASK")]]
+    """The domain."""
+    spacing: float = 1.0
+    """Width of the cells."""
+    bc: tuple[str, ...] = ()
+    """Condition of axes of the box, AXIS=KIND or AXIS=LOWER,UPPER of dirichlet, neumann, periodic; axes left
+    out are dirichlet."""
+    obstacles: Literal["neumann", "dirichlet"] = "neumann"
+    """Condition on obstacles."""
+    weights: str | None = None
+    """Those of the preconditioner: classical, the name of pretrained ones, or a file of them; pretrained ones
+    by default."""
+
+    def operator(self) -> Any:
+        """The problem as a `GridPoisson`."""
+        from solvers import GridPoisson
+        from solvers.images import read_mask
+
+        mask = _array(self.mask) if self.mask.suffix == ".npy" else read_mask(self.mask, None, "dark")
+        ends: dict[str, Any] = {}
+        for word in self.bc:
+            axis, _, kinds = word.partition("=")
+            pair = tuple(kinds.split(","))
+            ends[axis] = pair[0] if len(pair) == 1 else pair
+        return GridPoisson(mask, spacing=self.spacing, bc=ends, obstacles=self.obstacles)
+
+    def preconditioner(self, op: Any) -> Any:
+        """The preconditioner with the weights asked for, set up."""
+        from solvers.compare import USUAL, learned
+
+        return learned(self.weights or USUAL.get(op.mask.ndim, "classical")).setup(op)
+
+
 def solve(
-    mask: Positional[Mask],
-    rhs: Path | None = None,
-    out: Path | None = None,
-    spacing: float = 1.0,
-    bc: tuple[str, ...] = (),
-    obstacles: Literal["neumann", "dirichlet"] = "neumann",
-    weights: str | None = None,
-    rtol: float = 1e-6,
-    maxiter: int = 500,
+    domain: Domain, rhs: Path | None = None, out: Path | None = None, rtol: float = 1e-6, maxiter: int = 500
 ) -> int:
     """Solve one system by flexible conjugate gradients with the multigrid preconditioner.
 
     Args:
-        mask: the domain.
+        domain: the problem.
         rhs: .npy file of the right-hand side, on the grid or one number per fluid cell; ones without it. What
             lies in the nullspace of a closed domain is taken away.
         out: .npy file for the solution, on the grid, 0 in solid cells.
-        spacing: width of the cells.
-        bc: condition of axes of the box, AXIS=KIND or AXIS=LOWER,UPPER of dirichlet, neumann, periodic; axes
-            left out are dirichlet.
-        obstacles: condition on obstacles.
-        weights: classical, the name of pretrained weights, or a file of them; pretrained ones by default.
         rtol: residual over that of zero.
         maxiter: most iterations.
     """
     from solvers import fcg
-    from solvers.compare import learned
 
-    op = _problem(mask, spacing, bc, obstacles)
+    op = domain.operator()
     b = np.ones(op.shape[0]) if rhs is None else _array(rhs)
     b = op.project(op.vector(b) if b.shape == op.mask.shape else b)
-    M = learned(weights or _usual(op)).setup(op)
-    result = fcg(op, b, M=M, rtol=rtol, maxiter=maxiter)
+    result = fcg(op, b, M=domain.preconditioner(op), rtol=rtol, maxiter=maxiter, progress=True)
     print(
         f"{op.shape[0]:,} unknowns on {op.mask.shape}: {result.iterations} iterations, set-up "
         f"{result.setup_seconds:.3f} s, solve {result.solve_seconds:.3f} s\n{result.reason}"
@@ -94,125 +114,89 @@ def solve(
     return 0 if result.converged else 1
 
 
-def compare(
-    mask: Positional[Mask],
-    spacing: float = 1.0,
-    bc: tuple[str, ...] = (),
-    obstacles: Literal["neumann", "dirichlet"] = "neumann",
-    weights: str | None = None,
-    rtol: float = 1e-6,
-    seed: int = 0,
-    plot: Path | None = None,
-) -> int:
+def compare(domain: Domain, rtol: float = 1e-6, seed: int = 0, plot: Path | None = None) -> int:
     """Solve one random right-hand side with the usual methods, and print their times side by side.
 
     Args:
-        mask: the domain.
-        spacing: width of the cells.
-        bc: as for `solve`.
-        obstacles: condition on obstacles.
-        weights: as for `solve`.
+        domain: the problem.
         rtol: residual over that of zero.
         seed: of the right-hand side.
         plot: PNG file for the residuals over iterations and time.
     """
     from solvers.compare import compare
 
-    op = _problem(mask, spacing, bc, obstacles)
+    op = domain.operator()
     b = np.random.default_rng(seed).standard_normal(op.shape[0])
-    found = compare(op, b, rtol=rtol, weights=weights)
+    found = compare(op, b, rtol=rtol, weights=domain.weights)
     print(f"{op.shape[0]:,} unknowns on {op.mask.shape}\n{found}")
     if plot is not None:
         found.plot().savefig(plot)
     return 0
 
 
-def check(
-    mask: Positional[Mask],
-    spacing: float = 1.0,
-    bc: tuple[str, ...] = (),
-    obstacles: Literal["neumann", "dirichlet"] = "neumann",
-    weights: str | None = None,
-) -> int:
+def check(domain: Domain) -> int:
     """Find out whether a preconditioner is linear, symmetric and positive, and which solvers may use it.
 
     Args:
-        mask: the domain.
-        spacing: width of the cells.
-        bc: as for `solve`.
-        obstacles: condition on obstacles.
-        weights: as for `solve`.
+        domain: the problem.
     """
     from solvers import check_preconditioner
-    from solvers.compare import learned
 
-    op = _problem(mask, spacing, bc, obstacles)
-    report = check_preconditioner(op, learned(weights or _usual(op)).setup(op))
+    op = domain.operator()
+    report = check_preconditioner(op, domain.preconditioner(op))
     print(report)
     return 0 if report.is_spd else 1
 
 
 def train(
     folder: Path,
-    ndim: Literal[2, 3] = 2,
+    recipe: Literal["quick2d", "quick3d", "poisson2d", "poisson3d"] = "quick2d",
+    loss: Literal["residual", "energy", "rate", "direction"] = "residual",
     size: int | None = None,
-    samples: int = 512,
+    samples: int | None = None,
+    iterations: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
     hidden: int = 16,
     n_steps: int = 2,
-    iterations: int = 8,
-    epochs: int = 8,
-    batch_size: int = 8,
-    learning_rate: float = 5e-3,
     seed: int = 0,
     resume: bool = False,
 ) -> int:
     """Learn weights of the multigrid cycle on random domains, and write them to weights.json in a folder.
 
     Args:
-        folder: where weights, metrics and the state to resume from go.
-        ndim: number of axes.
-        size: cells along each; 64 in two dimensions and 32 in three by default.
+        folder: where weights, metrics and the states to resume from go.
+        recipe: stages of the training: one of minutes, or those of the weights in the package.
+        loss: what is made small, see `solvers.train_preconditioner`.
+        size: cells along each axis, instead of those of the recipe, as all down to the learning rate.
         samples: random domains.
-        hidden: width of the network at faces.
-        n_steps: smoothing steps.
         iterations: unrolled iterations of conjugate gradients.
         epochs: passes over the domains.
         batch_size: domains per step.
         learning_rate: greatest learning rate.
+        hidden: width of the network at faces.
+        n_steps: smoothing steps.
         seed: of domains and weights.
         resume: go on with what is in the folder.
     """
-    from solvers.training import train_preconditioner
+    from solvers.recipes import train_recipe
 
-    config = TrainConfig(
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.0, seed=seed
-    )
-    options: dict[str, Any] = {"size": size, "samples": samples, "hidden": hidden, "n_steps": n_steps}
-    options |= {"iterations": iterations, "config": config, "folder": folder, "resume": resume, "seed": seed}
-    M, history = train_preconditioner(ndim, **options)
+    given = {
+        "size": size,
+        "samples": samples,
+        "iterations": iterations,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+    }
+    options: dict[str, Any] = {"hidden": hidden, "n_steps": n_steps, "seed": seed, "resume": resume}
+    options |= {name: value for name, value in given.items() if value is not None}
+    M, history = train_recipe(recipe, folder=folder, loss=loss, **options)
     M.save(folder / "weights.json")
-    last = history[-1]["valid_loss"]
-    print(f"{folder / 'weights.json'}: residuals of {np.exp(last):.1e} after {iterations} iterations")
+    best = min(row["valid_l2"] for row in history if row["stage"] == history[-1]["stage"])
+    print(f"{folder / 'weights.json'}: {loss}, a factor of {best:.3g} per iteration on other domains")
     return 0
-
-
-def _usual(op: Any) -> str:
-    from solvers.compare import USUAL
-
-    return USUAL.get(op.mask.ndim, "classical")
-
-
-def _problem(mask: Path, spacing: float, bc: tuple[str, ...], obstacles: str) -> Any:
-    from solvers import GridPoisson
-    from solvers.images import read_mask
-
-    fluid = _array(mask) if mask.suffix == ".npy" else read_mask(mask, None, "dark")
-    ends: dict[str, Any] = {}
-    for word in bc:
-        axis, _, kinds = word.partition("=")
-        pair = tuple(kinds.split(","))
-        ends[axis] = pair[0] if len(pair) == 1 else pair
-    return GridPoisson(fluid, spacing=spacing, bc=ends, obstacles=obstacles)
 
 
 def _array(path: Path) -> np.ndarray:

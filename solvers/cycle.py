@@ -1,70 +1,57 @@
-"""The multigrid cycle in torch, to be differentiated: dense arrays, several domains at a time.
+"""Conjugate gradients with a multigrid cycle that is learned, unrolled to be differentiated.
 
-The same cycle as that of `MultigridPreconditioner`, for training and for GPUs; tests hold the two together.
-Sizes are powers of two times an odd number, and no axis is periodic.
+Set-up and cycle are those of `MultigridPreconditioner`, in torch for several domains at a time; tests hold
+them together. Sizes are powers of two times an odd number, and no axis is periodic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from solvers.hierarchy import _COARSEST, Cells
+from solvers.cells import Cells, greatest
+from solvers.cycle_losses import LOSSES, Run
+from solvers.dense_cycle import Grid, apply, cycle, pair_sums
+from solvers.hierarchy import COARSEST
 from solvers.weights import FEATURES, CycleWeights, FaceNetwork, interior
-
-
-@dataclass(eq=False)
-class Grid:
-    """One level, arrays `(batch, *sizes)`; conductances have one more entry along their axis."""
-
-    inner: list[Tensor]
-    walls: list[Tensor]
-    fluid: Tensor
-    steps: Sequence[Tensor]
-    shares: list[tuple[Tensor, Tensor]]
-    """Weights of the lower and upper neighbour of the cells of the next level."""
-    inverse: Tensor
-    """Of the diagonal; on the coarsest level of the matrix, `(batch, cell, cell)`."""
-    diagonal: Tensor
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.fluid.ndim - 1
 
 
 def pack(stencils: Sequence) -> Tensor:
     """Domains as channels `(domain, 2 d + 1, *sizes)`: conductances to upper neighbours, of walls, fluid."""
     rows = []
     for stencil in stencils:
-        cells = Cells.of(stencil, np.float64)
+        cells = Cells.of(stencil, np.float64, greatest(stencil))
         upper = [np.moveaxis(np.moveaxis(w, axis, 0)[1:], 0, axis) for axis, w in enumerate(cells.inner)]
         rows.append(np.stack([*upper, *cells.walls, cells.fluid]))
     return torch.from_numpy(np.stack(rows))
 
 
 class LearnedCycle(nn.Module):
-    """Conjugate gradients with a learned cycle, unrolled: from domains and right-hand sides to residuals.
+    """Conjugate gradients with a learned cycle, unrolled: from right-hand sides to what a step leaves.
 
     Args:
         ndim: number of axes, 2 or 3.
         hidden: width of the two hidden layers of the network at faces.
         n_steps: smoothing steps.
-        iterations: steps of conjugate gradients.
+        iterations: steps of conjugate gradients, at least 2.
+        loss: what of the run is returned, a name in `LOSSES`.
 
     Shapes:
-        channels of `pack` and a right-hand side `(batch, 2 d + 2, *sizes)` to the last residual of the
-        recursion, `(batch, 1, *sizes)`, which rounding does not stop from becoming small.
+        channels of `pack` and a right-hand side `(batch, 2 d + 2, *sizes)` to `(batch, 1, 1)`. The residual
+        is that of the recursion, which rounding does not stop from becoming small.
     """
 
-    def __init__(self, ndim: int = 2, hidden: int = 16, n_steps: int = 2, iterations: int = 8):
+    def __init__(
+        self, ndim: int = 2, hidden: int = 16, n_steps: int = 2, iterations: int = 8, loss: str = "residual"
+    ):
         super().__init__()
         self.ndim, self.n_steps, self.iterations = ndim, n_steps, iterations
+        self.measure = LOSSES[loss]
         self.lowest = nn.Parameter(torch.full((3,), float(np.log(0.5 / 1.5))))  # 2 sigmoid is 0.5
         self.net = nn.ModuleList(
             [nn.Linear(FEATURES, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 2)]
@@ -73,24 +60,57 @@ class LearnedCycle(nn.Module):
         nn.init.zeros_(last.weight)  # pyright: ignore[reportArgumentType]
         nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
 
+    @classmethod
+    def of(cls, weights: CycleWeights, ndim: int, **options: Any) -> Self:
+        """With weights to go on from; `options` are `iterations` and `loss`.
+
+        Raises:
+            ValueError: they were learned for other axes, or are not those of a network with two hidden layers
+                of one width.
+        """
+        layers = () if weights.network is None else weights.network.layers
+        widths = [len(offset) for _, offset in layers]
+        if weights.ndim not in (None, ndim) or len(widths) != 3 or widths[0] != widths[1]:
+            raise ValueError(
+                f"training on {ndim} axes cannot start from weights for {weights.ndim} with layers of "
+                f"{widths}: expected the same axes and two hidden layers of one width"
+            )
+        made = cls(ndim, widths[0], weights.n_steps, **options)
+        with torch.no_grad():
+            for layer, pair in zip(made.net, layers):
+                for parameter, values in zip(layer.parameters(), pair):
+                    parameter.copy_(torch.from_numpy(values))
+            low = torch.tensor([weights.lowest[min(k, len(weights.lowest) - 1)] for k in range(3)])
+            made.lowest.copy_(torch.log(low / (2 - low)))
+        return made
+
     def forward(self, x: Tensor) -> Tensor:
+        """Run conjugate gradients, and return what the loss is made of."""
+        return self.measure(self.run(x))[:, None, None]
+
+    def run(self, x: Tensor) -> Run:
         """Run conjugate gradients."""
         grids = self.grids(x[:, :-1])
-        b = x[:, -1]
-        r = b
+        r = x[:, -1]
         z = p = cycle(grids, r)
         rz = _dot(r, z)
+        residuals, lengths, turns, products = [r.flatten(1).norm(dim=1)], [], [], []
         for k in range(self.iterations):
             Ap = apply(grids[0], p)
             step = rz / _dot(p, Ap)
             last, r = r, r - step * Ap
+            lengths.append(step)
+            products.append(rz)
+            residuals.append(r.flatten(1).norm(dim=1))
             if k + 1 < self.iterations:
                 z = cycle(grids, r)
                 # The form of flexible conjugate gradients, which rounding hurts less.
                 turn = _dot(r - last, z) / rz
                 rz = _dot(r, z)
                 p = z + turn * p
-        return r[:, None]
+                turns.append(turn)
+        numbers = (torch.stack(v).flatten(1) for v in (residuals, lengths, turns, products))
+        return Run(*numbers)
 
     def weights(self) -> CycleWeights:
         """What was learned, for `MultigridPreconditioner`."""
@@ -108,11 +128,11 @@ class LearnedCycle(nn.Module):
         while True:
             level, diagonal = len(found), _diagonal(inner, parts)
             inverse = torch.where(diagonal > 0, 1 / diagonal.clamp_min(1e-30), 0.0)
-            found.append(Grid(inner, parts, fluid, self._steps(level), [], inverse, diagonal))
+            found.append(Grid(inner, diagonal, inverse, self._steps(level), (2,) * ndim))
             odd = any(n % 2 for n in fluid.shape[1:])
-            if fluid[0].numel() <= _COARSEST or odd:
+            if fluid[0].numel() <= COARSEST or odd:
                 break
-            inner, parts, fluid, found[-1].shares = self._coarsened(found[-1], level + 1)
+            inner, parts, fluid, found[-1].shares = self._coarsened(inner, parts, fluid, level + 1)
         found[-1].inverse = _inverse(found[-1])
         return found
 
@@ -122,15 +142,17 @@ class LearnedCycle(nn.Module):
         angles = [np.pi * (2 * k + 1) / (2 * n) for k in range(n)]
         return [1 / (1 + low / 2 - (1 - low / 2) * float(np.cos(angle))) for angle in angles]
 
-    def _coarsened(self, grid: Grid, level: int) -> tuple[list, list, Tensor, list]:
-        ndim = grid.ndim
+    def _coarsened(
+        self, conductances: list[Tensor], walls: list[Tensor], fluid: Tensor, level: int
+    ) -> tuple[list, list, Tensor, list]:
+        ndim = len(conductances)
         axes = range(ndim)
-        fluid = _sums(grid.fluid, axes) / 2**ndim
-        walls = [0.5 * _sums(w, axes) for w in grid.walls]
+        fluid = _sums(fluid, axes) / 2**ndim
+        walls = [0.5 * _sums(w, axes) for w in walls]
         across, inside, series = [], [], []
-        for axis, inner in enumerate(grid.inner):
+        for axis, w in enumerate(conductances):
             others = [k for k in axes if k != axis]
-            faces = inner.movedim(axis + 1, 0)
+            faces = w.movedim(axis + 1, 0)
             outer, within = faces[::2], faces[1::2]
             series.append(_sums(_series(outer, within).movedim(0, axis + 1), others))
             across.append(_sums(outer.movedim(0, axis + 1), others))
@@ -166,63 +188,6 @@ class LearnedCycle(nn.Module):
         return last(relu(second(relu(first(x)))))
 
 
-def cycle(grids: list[Grid], b: Tensor, level: int = 0) -> Tensor:
-    """Apply the cycle from a level on to right-hand sides `(batch, *sizes)`."""
-    grid = grids[level]
-    if level == len(grids) - 1:
-        return torch.einsum("bij,bj->bi", grid.inverse, b.flatten(1)).view_as(b)
-    first, *others = grid.steps
-    u = first * grid.inverse * b
-    for step in others:
-        u = u + step * grid.inverse * (b - apply(grid, u))
-    there = grid.diagonal > 0
-    rest = torch.where(there, b - apply(grid, u), 0.0)
-    u = u + torch.where(there, prolong(grid, cycle(grids, restrict(grid, rest), level + 1)), 0.0)
-    for step in reversed(grid.steps):
-        u = u + step * grid.inverse * (b - apply(grid, u))
-    return u
-
-
-def apply(grid: Grid, u: Tensor) -> Tensor:
-    """Apply the matrix of a level."""
-    total = grid.diagonal * u
-    for axis, inner in enumerate(grid.inner):
-        n = u.shape[axis + 1]
-        w = inner.narrow(axis + 1, 1, n - 1)
-        below, above = u.narrow(axis + 1, 0, n - 1), u.narrow(axis + 1, 1, n - 1)
-        total = total - pad(w * below, _around(grid.ndim, axis, 1, 0))
-        total = total - pad(w * above, _around(grid.ndim, axis, 0, 1))
-    return total
-
-
-def prolong(grid: Grid, e: Tensor) -> Tensor:
-    """Interpolate from the next level to this one."""
-    ndim = grid.ndim
-    total = _twice(e, range(ndim))
-    for axis, (lower, upper) in enumerate(grid.shares):
-        n = e.shape[axis + 1]
-        rise = e.narrow(axis + 1, 1, n - 1) - e.narrow(axis + 1, 0, n - 1)
-        down = -lower * pad(rise, _around(ndim, axis, 1, 0))
-        up = upper * pad(rise, _around(ndim, axis, 0, 1))
-        move = torch.stack([down, up], axis + 2).flatten(axis + 1, axis + 2)
-        total = total + _twice(move, [k for k in range(ndim) if k != axis])
-    return total
-
-
-def restrict(grid: Grid, r: Tensor) -> Tensor:
-    """Apply the transpose of `prolong`."""
-    ndim = grid.ndim
-    total = _sums(r, range(ndim))
-    for axis, (lower, upper) in enumerate(grid.shares):
-        rows = _sums(r, [k for k in range(ndim) if k != axis]).unflatten(axis + 1, (-1, 2))
-        n = rows.shape[axis + 1]
-        down, up = lower * rows.select(axis + 2, 0), upper * rows.select(axis + 2, 1)
-        total = total - down - up
-        total = total + pad(up.narrow(axis + 1, 0, n - 1), _around(ndim, axis, 1, 0))
-        total = total + pad(down.narrow(axis + 1, 1, n - 1), _around(ndim, axis, 0, 1))
-    return total
-
-
 def _diagonal(inner: list[Tensor], walls: list[Tensor]) -> Tensor:
     total = torch.zeros_like(walls[0])
     for axis, (w, wall) in enumerate(zip(inner, walls)):
@@ -232,13 +197,13 @@ def _diagonal(inner: list[Tensor], walls: list[Tensor]) -> Tensor:
 
 
 def _inverse(grid: Grid) -> Tensor:
-    n = grid.fluid[0].numel()
-    there = (grid.diagonal > 0).flatten(1).to(grid.fluid.dtype)
-    identity = torch.eye(n, dtype=grid.fluid.dtype, device=grid.fluid.device).view(n, *grid.fluid.shape[1:])
+    n = grid.diagonal[0].numel()
+    there = (grid.diagonal > 0).flatten(1).to(grid.diagonal.dtype)
+    identity = torch.eye(n, dtype=there.dtype, device=there.device).view(n, *grid.diagonal.shape[1:])
     columns = []
-    for k in range(len(grid.fluid)):
+    for k in range(len(there)):
         inner = [w[k : k + 1] for w in grid.inner]
-        one = Grid(inner, [], grid.fluid[k : k + 1], [], [], grid.inverse, grid.diagonal[k : k + 1])
+        one = Grid(inner, grid.diagonal[k : k + 1], grid.inverse)
         columns.append(apply(one, identity).flatten(1))
     matrix = torch.stack(columns) + torch.diag_embed(1 - there)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
@@ -254,13 +219,7 @@ def _series(outer: Tensor, within: Tensor) -> Tensor:
 
 def _sums(u: Tensor, axes: Sequence[int]) -> Tensor:
     for axis in axes:
-        u = u.unflatten(axis + 1, (-1, 2)).sum(axis + 2)
-    return u
-
-
-def _twice(u: Tensor, axes: Sequence[int]) -> Tensor:
-    for axis in axes:
-        u = u.repeat_interleave(2, axis + 1)
+        u = pair_sums(u, axis + 1)
     return u
 
 

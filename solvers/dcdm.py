@@ -16,9 +16,8 @@ from torch import Tensor
 
 from solvers.dcdm_network import DCDMNetwork
 from solvers.grid import GridPoisson
-from solvers.preconditioner import Preconditioner
+from solvers.preconditioner import Preconditioner, pretrained
 
-PRETRAINED = ("dcdm2d", "dcdm3d")
 _LINEAR_ONLY = ("cg", "minres", "gmres", "bicgstab", "bicg", "cgs", "lgmres", "qmr", "tfqmr")
 _WARNING = (
     "scipy's {} assumes a linear preconditioner, and DCDMPreconditioner is not linear: it may stagnate or "
@@ -205,6 +204,4 @@ class DCDMPreconditioner(Preconditioner):
         Raises:
             ValueError: there are no weights of this name.
         """
-        if name not in PRETRAINED:
-            raise ValueError(f"there are no weights {name!r}, expected one of {', '.join(PRETRAINED)}")
-        return cls.load(Path(__file__).parent / "pretrained" / name, dtype=dtype)
+        return cls.load(pretrained(name, "dcdm"), dtype=dtype)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from os import PathLike
-from pathlib import Path
 from typing import Any, Self, final
 
 import numpy as np
@@ -14,13 +12,11 @@ from scipy import sparse
 from solvers.graph_hierarchy import Csr, GraphLevel, NotPositive, hierarchy, unit_diagonal
 from solvers.graph_loops import relax, residual
 from solvers.graph_weights import GraphWeights
-from solvers.preconditioner import Preconditioner
-
-_PRETRAINED = Path(__file__).parent / "pretrained"
+from solvers.preconditioner import WeightedPreconditioner, pretrained
 
 
 @final
-class GraphPreconditioner(Preconditioner):
+class GraphPreconditioner(WeightedPreconditioner):
     r"""One V-cycle of smoothed aggregation, classical or learned, for any symmetric positive definite matrix.
 
     A network of 800 weights looks at the graph of each level during `setup`, and says for each row how to
@@ -58,12 +54,12 @@ class GraphPreconditioner(Preconditioner):
 
     is_linear = True
     is_spd = True
+    weights_class = GraphWeights
 
     def __init__(self, weights: GraphWeights | None = None, *, max_coarse: int = 50):
-        super().__init__()
+        super().__init__(GraphWeights() if weights is None else weights)
         if max_coarse < 1:
             raise ValueError(f"max_coarse={max_coarse} should be positive")
-        self.weights = GraphWeights() if weights is None else weights
         self.max_coarse = max_coarse
         self.notes: list[str] = []
         self._levels: list[GraphLevel] = []
@@ -114,24 +110,7 @@ class GraphPreconditioner(Preconditioner):
         Raises:
             ValueError: there are none of this name.
         """
-        known = sorted(path.stem for path in _PRETRAINED.glob("graph*.json"))
-        if name not in known:
-            raise ValueError(f"there are no weights {name!r}; there are {', '.join(known)}")
-        return cls.load(_PRETRAINED / f"{name}.json", **options)
-
-    def save(self, path: str | PathLike) -> None:
-        """Write the weights to a JSON file."""
-        self.weights.save(path)
-
-    @classmethod
-    def load(cls, path: str | PathLike, **options: Any) -> Self:
-        """Read weights that `save` wrote; `options` as for the class.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it holds something else.
-        """
-        return cls(GraphWeights.load(path), **options)
+        return cls.load(pretrained(name, "graph"), **options)
 
     @property
     def levels(self) -> int:

@@ -12,10 +12,15 @@ from scipy.sparse.linalg import LinearOperator
 
 from pde_data.equations.stencil import Stencil
 from solvers import lines
+from solvers.cells import between
 from solvers.stencil_loops import call
 
 if TYPE_CHECKING:
     import scipy.sparse
+
+# Columns from which on one pass over all beats one for each: about 1.5 times as fast in float64 with 4
+# columns, 2 times with 8, 3 times with 16, but half as fast with 2.
+_SEVERAL = 4
 
 
 @final
@@ -39,8 +44,8 @@ class GridPoisson(LinearOperator):
             `{"x": ("neumann", "dirichlet"), "y": "periodic"}`; axes left out are Dirichlet.
         obstacles: condition on the faces between fluid and solid cells, "neumann" or "dirichlet".
         dtype: float64, or float32 for a matrix that works in single precision.
-        num_threads: threads of the products; one when None, for starting more costs more than they save on
-            grids of a few million cells.
+        num_threads: threads of the products; one when None. They wait for each other by spinning, so more
+            pay only on processors that nothing else uses, the threads of BLAS included.
 
     Raises:
         TypeError: the mask is not boolean.
@@ -121,7 +126,12 @@ class GridPoisson(LinearOperator):
         super().__init__(dtype, (stencil.size, stencil.size))
         self.stencil, self._threads = stencil, num_threads
         self.lines = lines.Lines.of(stencil.mask)
-        self._matrix = lines.Matrix.of(self.lines, *lines.faces(self.lines, stencil, dtype))
+        faces = []
+        for axis, w in enumerate(stencil.weights):
+            mask = np.moveaxis(stencil.mask, axis, 0)
+            joined = between(np.moveaxis(w, axis, 0), mask, stencil.periodic[axis])
+            faces.append(self.lines.faces(np.moveaxis(joined, 0, axis).astype(dtype, copy=False), axis))
+        self._matrix = lines.Matrix.of(self.lines, faces, self.lines.rimmed(stencil.diagonal, dtype))
         self._grid = self.lines.zeros(dtype)
 
     @property
@@ -168,21 +178,32 @@ class GridPoisson(LinearOperator):
         return field[self.mask]
 
     def _matvec(self, x: Any) -> np.ndarray:
-        x = np.asarray(x).reshape(-1)
+        return self._product(np.asarray(x).reshape(-1))
+
+    def _matmat(self, X: np.ndarray) -> np.ndarray:
+        X = np.asarray(X)
+        if X.shape[1] >= _SEVERAL:
+            return self._product(X)
+        columns = [self._product(column) for column in X.T]
+        return np.stack(columns, axis=1) if columns else np.empty(X.shape, self.dtype)
+
+    def _product(self, x: Any) -> np.ndarray:
+        """Multiply with a vector `(size,)`, or with columns `(size, k)` in one go."""
         if np.iscomplexobj(x):
-            return self._matvec(x.real) + 1j * self._matvec(x.imag)
+            return self._product(x.real) + 1j * self._product(x.imag)
         x = np.ascontiguousarray(x, dtype=np.result_type(x, self.dtype))
         y = np.empty_like(x)
         threads = self.num_threads
-        grid = self._grid if x.dtype == self.dtype else self.lines.zeros(x.dtype)
-        call("scatter", self.lines, threads, x, x.dtype.type(1), grid)
+        if x.ndim == 1:
+            grid = self._grid if x.dtype == self.dtype else self.lines.zeros(x.dtype)
+            call("scatter", self.lines, threads, x, x.dtype.type(1), grid)
+        else:
+            grid = self.lines.zeros(x.dtype, x.shape[1])
+            call("scatter columns", self.lines, threads, x, grid)
         lines.fill_rim(grid, self.lines, self.stencil.periodic)
-        call("apply", self.lines, threads, grid, *self._matrix.arguments, y)
+        kernel = "apply" if x.ndim == 1 else "apply columns"
+        call(kernel, self.lines, threads, grid, *self._matrix.arguments, y)
         return y
-
-    def _matmat(self, X: np.ndarray) -> np.ndarray:
-        columns = [self._matvec(column) for column in np.asarray(X).T]
-        return np.stack(columns, axis=1) if columns else np.empty(X.shape, self.dtype)
 
     def _adjoint(self) -> Self:
         return self

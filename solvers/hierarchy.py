@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.cells import Cells, greatest
 from solvers.lines import Lines, Matrix
 from solvers.transfer import Transfer
 
@@ -14,79 +15,7 @@ if TYPE_CHECKING:
     from pde_data.equations.stencil import Stencil
     from solvers.weights import CycleWeights
 
-_STRONG = 0.3  # axes with weaker conductances, over the strongest ones, are not coarsened yet
-_COARSEST = 256  # cells that are solved directly
-
-
-@dataclass(eq=False)
-class Cells:
-    """Conductances on one grid, as arrays over its cells and faces.
-
-    Attributes:
-        inner: between cells, per axis, one more than cells along it; the ends of a periodic one are its seam.
-        walls: to Dirichlet faces, per axis, of each cell.
-        fluid: share of each cell that is fluid.
-    """
-
-    inner: list[np.ndarray]
-    walls: list[np.ndarray]
-    fluid: np.ndarray
-    periodic: tuple[bool, ...]
-
-    @classmethod
-    def of(cls, stencil: Stencil, dtype: Any) -> Cells:
-        """Those of the finest grid, scaled so that the greatest conductance is 1."""
-        scale = max(float(w.max(initial=0.0)) for w in stencil.weights) or 1.0
-        inner, walls = [], []
-        for axis, w in enumerate(stencil.weights):
-            w = (np.moveaxis(w, axis, 0) / scale).astype(dtype)
-            mask = np.moveaxis(stencil.mask, axis, 0)
-            between = np.zeros(w.shape, dtype)
-            between[1:-1] = np.where(mask[1:] & mask[:-1], w[1:-1], 0)
-            if stencil.periodic[axis]:
-                between[0] = between[-1] = np.where(mask[0] & mask[-1], w[0], 0)
-            wall = np.where(mask, (w[:-1] - between[:-1]) + (w[1:] - between[1:]), 0).astype(dtype)
-            inner.append(np.moveaxis(between, 0, axis))
-            walls.append(np.moveaxis(wall, 0, axis))
-        cells = cls(inner, walls, stencil.mask.astype(dtype), stencil.periodic)
-        cells.scale = scale
-        return cells
-
-    scale: float = 1.0
-    """What the conductances were divided by."""
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Cells along each axis."""
-        return self.fluid.shape
-
-    def diagonal(self) -> np.ndarray:
-        """Sum of all conductances of each cell."""
-        total = np.zeros(self.sizes, self.fluid.dtype)
-        for axis, (inner, wall) in enumerate(zip(self.inner, self.walls)):
-            ends = np.moveaxis(inner, axis, 0)
-            total += wall
-            np.moveaxis(total, axis, 0)[...] += ends[:-1] + ends[1:]
-        return total
-
-    def factors(self) -> tuple[int, ...]:
-        """2 along the axes to be coarsened: those that are longer than one cell and not weakly coupled."""
-        strength = [
-            float(inner.max(initial=0.0)) if n > 1 else 0.0 for inner, n in zip(self.inner, self.sizes)
-        ]
-        strongest = max(strength)
-        return tuple(2 if s > 0 and s >= _STRONG * strongest else 1 for s in strength)
-
-    def flat(self, lines: Lines) -> tuple[list[np.ndarray], np.ndarray]:
-        """Conductances to upper neighbours, and the diagonal, as flat arrays with a rim."""
-        weights = []
-        for axis, inner in enumerate(self.inner):
-            flat = lines.zeros(inner.dtype)
-            grid = np.moveaxis(lines.grid(flat), axis, 0)
-            inside = (slice(None), *(slice(1, -1),) * (len(lines.sizes) - 1))
-            grid[inside][:-1] = np.moveaxis(inner, axis, 0)
-            weights.append(flat)
-        return weights, lines.rimmed(self.diagonal(), self.fluid.dtype)
+COARSEST = 256  # cells that are solved directly
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,13 +155,13 @@ def ladder(
         the levels, the pseudo-inverse of the coarsest matrix, what conductances were divided by, and whether
         some part of the fluid has no Dirichlet wall.
     """
-    cells = Cells.of(stencil, dtype)
+    cells = Cells.of(stencil, dtype, greatest(stencil))
     mask = stencil.mask
     closed = _has_closed_part(cells, mask)
     levels: list[Level] = []
     above: tuple[Any, ...] | None = None  # factors and interpolation to the level that comes next
     while True:
-        coarsest = np.count_nonzero(mask) <= _COARSEST or max(cells.factors()) == 1
+        coarsest = np.count_nonzero(mask) <= COARSEST or max(cells.factors()) == 1
         # The arrays of a level are made when those for the next one are no longer needed: less at a time.
         next_cells, interpolation = (
             (cells, []) if coarsest else coarsened(cells, cells.factors(), weights, len(levels) + 1)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from solvers.grid import GridPoisson
+from solvers.vectors import dot, norm
 
 _GROWTH = 1e3  # of the residual over that at the start: divergence
 _STALL = 60  # iterations with M but without a better residual: stagnation
@@ -65,6 +66,7 @@ def fcg(
     recompute_every: int = 50,
     nullspace: Any = None,
     fallback: bool = True,
+    progress: bool = False,
     full_output: bool = True,
 ) -> Any:
     r"""Solve $Ax = b$ for a symmetric positive (semi-)definite matrix, with any preconditioner.
@@ -93,6 +95,7 @@ def fcg(
         recompute_every: steps between residuals computed from x; 0 for at the end only.
         nullspace: orthonormal columns `(n, k)`, dense or sparse; those of A when it has any.
         fallback: go on with a classical preconditioner where M fails, diverges or stagnates.
+        progress: show steps and residual in a bar, where the output is a terminal.
         full_output: return a `SolveResult`; otherwise SciPy's `(x, info)`.
 
     Raises:
@@ -109,6 +112,8 @@ def fcg(
         >>> result.x.round(6), result.converged
         (array([1., 2., 3.]), True)
     """
+    from tqdm import tqdm
+
     operator = _operator(A, "A")
     n = operator.shape[0]
     for name, value, least in (
@@ -144,13 +149,15 @@ def fcg(
     classical = (lambda: _classical(A)) if fallback and M is not None else None
     begun = time.perf_counter()
     found = []
-    for k in range(columns.shape[1]):
-        parts = []
-        real = [columns[:, k].real, columns[:, k].imag] if np.iscomplexobj(columns) else [columns[:, k]]
-        for which, part in enumerate(real):
-            first = None if starts is None else (starts[:, k].real, starts[:, k].imag)[which]
-            parts.append(_solve(operator, part, first, precondition, classical, **options))
-        found.append(parts)
+    # None: silent where the output is no terminal.
+    with tqdm(desc="fcg", unit=" steps", leave=False, disable=None if progress else True) as bar:
+        for k in range(columns.shape[1]):
+            parts = []
+            real = [columns[:, k].real, columns[:, k].imag] if np.iscomplexobj(columns) else [columns[:, k]]
+            for which, part in enumerate(real):
+                first = None if starts is None else (starts[:, k].real, starts[:, k].imag)[which]
+                parts.append(_solve(operator, part, first, precondition, classical, bar=bar, **options))
+            found.append(parts)
     seconds = time.perf_counter() - begun
     every = [part for parts in found for part in parts]
     x = np.stack([p[0].x + 1j * p[1].x if len(p) == 2 else p[0].x for p in found], 1)
@@ -234,31 +241,29 @@ class _Failed(Exception):
     """The preconditioner is of no use; says why."""
 
 
-def _solve(A, b, x0, M, classical, *, rtol, atol, maxiter, callback, m, every, null) -> SolveResult:
+def _solve(A, b, x0, M, classical, *, rtol, atol, maxiter, callback, m, every, null, bar) -> SolveResult:
     """Solve for one real right-hand side."""
 
     def project(v: np.ndarray) -> np.ndarray:
         return v if null is None else v - null @ (null.T @ v)
 
-    size = float(np.linalg.norm(b))
+    size = norm(b)
     target = max(rtol * size, atol)
-    if null is not None and np.linalg.norm(null.T @ b) > max(_COMPATIBLE * size, target):
+    if null is not None and norm(null.T @ b) > max(_COMPATIBLE * size, target):
         raise ValueError(
-            f"b is not in the range of A: {np.linalg.norm(null.T @ b) / size:.1e} of it lies in the "
+            f"b is not in the range of A: {norm(null.T @ b) / size:.1e} of it lies in the "
             "nullspace, so there is no solution; project it first, `op.project(b)`"
         )
     b = project(b)
     x = np.zeros_like(b) if x0 is None else project(x0.astype(np.float64))
     r = b - A.matvec(x) if x.any() else b.copy()
-    norm = float(np.linalg.norm(r))
-    history, best, best_step, steps = [norm], (norm, x.copy()), 0, 0
+    left = norm(r)
+    history, best, best_step, steps = [left], (left, x.copy()), 0, 0
     notes: list[str] = []
 
     def finish(reason: str) -> SolveResult:
         # The best x by its true residual, whatever the recursion says.
-        last = min(
-            ((float(np.linalg.norm(b - A.matvec(v))), v) for v in (x, best[1])), key=lambda pair: pair[0]
-        )
+        last = min(((norm(b - A.matvec(v)), v) for v in (x, best[1])), key=lambda pair: pair[0])
         done = bool(last[0] <= target)
         reason = "; ".join([*notes, reason])
         return SolveResult(last[1], done, reason, steps, np.array(history), last[0], 0.0, 0.0)
@@ -268,15 +273,15 @@ def _solve(A, b, x0, M, classical, *, rtol, atol, maxiter, callback, m, every, n
 
     previous, stalled = restarted()
     while True:
-        if norm <= target:
+        if left <= target:
             r = project(b - A.matvec(x))
-            norm = float(np.linalg.norm(r))
-            if norm <= target:
-                return finish(f"the true residual {norm:.2e} is at most {target:.2e}")
+            left = norm(r)
+            if left <= target:
+                return finish(f"the true residual {left:.2e} is at most {target:.2e}")
             previous, stalled = restarted()  # rounding had crept in
-            if norm >= 0.9 * best[0] and len(history) > 1 and steps >= best_step + 2:
+            if left >= 0.9 * best[0] and len(history) > 1 and steps >= best_step + 2:
                 return finish(
-                    f"the residual {norm:.2e} does not get smaller in float64, {target:.2e} was asked"
+                    f"the residual {left:.2e} does not get smaller in float64, {target:.2e} was asked"
                 )
         if steps >= maxiter:
             return finish(f"maxiter={maxiter} steps were not enough")
@@ -288,9 +293,9 @@ def _solve(A, b, x0, M, classical, *, rtol, atol, maxiter, callback, m, every, n
                 raise _Failed("M returned numbers that are not finite")
             p = project(z)
             for q, Aq, qAq in previous:
-                p = p - (z @ Aq / qAq) * q
+                p = p - (dot(z, Aq) / qAq) * q
             Ap = A.matvec(p)
-            curvature, slope = float(p @ Ap), float(p @ r)
+            curvature, slope = dot(p, Ap), dot(p, r)
             if not np.isfinite(curvature):
                 return finish("A returned numbers that are not finite")
             if curvature <= 0:
@@ -303,19 +308,21 @@ def _solve(A, b, x0, M, classical, *, rtol, atol, maxiter, callback, m, every, n
             previous.append((p, Ap, curvature))
             if every and steps % every == 0:
                 r = project(b - A.matvec(x))
-            norm = float(np.linalg.norm(r))
-            history.append(norm)
+            left = norm(r)
+            history.append(left)
+            bar.set_postfix_str(f"residual {left:.1e} of {target:.1e}", refresh=False)
+            bar.update()
             if callback is not None:
                 callback(x)
-            if norm < best[0]:
-                best, best_step, stalled = (norm, x), steps, 0
+            if left < best[0]:
+                best, best_step, stalled = (left, x), steps, 0
             else:
                 stalled += 1
-            if not np.isfinite(norm):
+            if not np.isfinite(left):
                 raise _Failed("the residual is not finite")
             # Without another preconditioner at hand the method itself knows best.
-            if classical is not None and norm > _GROWTH * history[0]:
-                raise _Failed(f"the residual grew to {norm:.1e}")
+            if classical is not None and left > _GROWTH * history[0]:
+                raise _Failed(f"the residual grew to {left:.1e}")
             if classical is not None and stalled >= _STALL:
                 raise _Failed(f"no progress in {_STALL} steps")
         except _Failed as failure:
@@ -326,5 +333,5 @@ def _solve(A, b, x0, M, classical, *, rtol, atol, maxiter, callback, m, every, n
             classical = None
             x = best[1]
             r = project(b - A.matvec(x))
-            norm = float(np.linalg.norm(r))
+            left = norm(r)
             previous, stalled = restarted()

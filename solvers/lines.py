@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from pde_data.equations.stencil import Stencil
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +56,9 @@ class Lines:
         """Number of fluid cells."""
         return int(self.runs[:, 2].sum())
 
-    def zeros(self, dtype: Any) -> np.ndarray:
+    def zeros(self, dtype: Any, *columns: int) -> np.ndarray:
         """A flat array of zeros, with a margin: transfers look two cells beyond odd sizes."""
-        return np.zeros(self.cells + self.strides[0] + 2, dtype)
+        return np.zeros((self.cells + self.strides[0] + 2, *columns), dtype)
 
     def rimmed(self, values: np.ndarray, dtype: Any) -> np.ndarray:
         """A flat array of values `(*sizes)`, with zeros around them."""
@@ -69,33 +66,23 @@ class Lines:
         self.inner(flat)[...] = values
         return flat
 
+    def faces(self, values: np.ndarray, axis: int) -> np.ndarray:
+        """A flat array of values at faces along an axis, one more than cells: for each cell its upper face.
+
+        The rim in front of the first cells holds their lower faces.
+        """
+        flat = self.zeros(values.dtype)
+        inside = [slice(None, -1) if k == axis else slice(1, -1) for k in range(len(self.sizes))]
+        self.grid(flat)[tuple(inside)] = values
+        return flat
+
     def inner(self, flat: np.ndarray) -> np.ndarray:
         """View of a flat array `(*sizes)`, without the rim."""
         return self.grid(flat)[(slice(1, -1),) * len(self.sizes)]
 
     def grid(self, flat: np.ndarray) -> np.ndarray:
-        """View of a flat array, with the rim."""
-        return flat[: self.cells].reshape([n + 2 for n in self.sizes])
-
-
-def faces(lines: Lines, stencil: Stencil, dtype: Any) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Conductances as flat arrays: to the upper neighbour along each axis, and their sum with the walls'.
-
-    Along a periodic axis the rim in front of the first cells holds the conductance of the seam.
-    """
-    weights = []
-    for axis, w in enumerate(stencil.weights):
-        periodic = stencil.periodic[axis]
-        flat = lines.zeros(dtype)
-        grid = np.moveaxis(lines.grid(flat), axis, 0)
-        inside = (slice(None), *(slice(1, -1),) * (len(lines.sizes) - 1))
-        w, mask = np.moveaxis(w, axis, 0), np.moveaxis(stencil.mask, axis, 0)
-        grid[inside][1:-2] = np.where(mask[:-1] & mask[1:], w[1:-1], 0)
-        if periodic:
-            seam = np.where(mask[-1] & mask[0], w[0], 0)
-            grid[inside][0], grid[inside][-2] = seam, seam
-        weights.append(flat)
-    return tuple(weights), lines.rimmed(stencil.diagonal, dtype)
+        """View of a flat array `(cell, ...)`, with the rim."""
+        return flat[: self.cells].reshape([*(n + 2 for n in self.sizes), *flat.shape[1:]])
 
 
 def fill_rim(flat: np.ndarray, lines: Lines, periodic: Sequence[bool]) -> None:

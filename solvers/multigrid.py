@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 import warnings
-from os import PathLike
 from typing import Any, Self, final
 
 import numpy as np
+import torch
 
+from solvers.device import DeviceCycle, usable
 from solvers.grid import GridPoisson
 from solvers.hierarchy import Level, ladder
 from solvers.lines import clear_rim, fill_rim
-from solvers.preconditioner import Preconditioner, pretrained
+from solvers.preconditioner import WeightedPreconditioner, pretrained
 from solvers.stencil_loops import call
+from solvers.vectors import multiply
 from solvers.weights import CycleWeights
 
 
 @final
-class MultigridPreconditioner(Preconditioner):
+class MultigridPreconditioner(WeightedPreconditioner):
     r"""One V-cycle for a `GridPoisson` operator, with classical or learned weights.
 
     With the smoother $S = I - p(D^{-1}A) D^{-1}A$ before and after the coarse correction, and the coarse
@@ -35,6 +37,11 @@ class MultigridPreconditioner(Preconditioner):
         weights: what is learned; classical values when None.
         dtype: precision inside, float32 or float64. Vectors keep theirs.
         num_threads: threads of the kernels; those of the operator when None.
+        device: where the cycle runs, a device of torch such as "cuda"; the compiled kernels when None. It is
+            set up on the CPU either way.
+
+    Raises:
+        ValueError: `dtype` is another, or the device cannot be used.
 
     Example:
         >>> import numpy as np
@@ -50,6 +57,7 @@ class MultigridPreconditioner(Preconditioner):
 
     is_linear = True
     is_spd = True
+    weights_class = CycleWeights
 
     def __init__(
         self,
@@ -57,13 +65,15 @@ class MultigridPreconditioner(Preconditioner):
         *,
         dtype: Any = np.float32,
         num_threads: int | None = None,
+        device: str | torch.device | None = None,
     ):
-        super().__init__()
-        self.weights = CycleWeights() if weights is None else weights
+        super().__init__(CycleWeights() if weights is None else weights)
         self.inner_dtype = np.dtype(dtype)
         if self.inner_dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype={dtype} should be float32 or float64")
         self._threads = num_threads
+        self.device = None if device is None else usable(device)
+        self.takes_columns = self.device is not None
 
     @classmethod
     def from_pretrained(cls, name: str, **options: Any) -> Self:
@@ -77,21 +87,7 @@ class MultigridPreconditioner(Preconditioner):
         Raises:
             ValueError: the name is unknown.
         """
-        return cls(CycleWeights.load(pretrained(name)), **options)
-
-    @classmethod
-    def load(cls, path: str | PathLike, **options: Any) -> Self:
-        """Read weights that `save` wrote; `options` as for the class.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it holds something else.
-        """
-        return cls(CycleWeights.load(path), **options)
-
-    def save(self, path: str | PathLike) -> None:
-        """Write the weights to a JSON file."""
-        self.weights.save(path)
+        return cls.load(pretrained(name, "poisson"), **options)
 
     def setup(self, op: GridPoisson) -> Self:
         """Build the levels for an operator; return the preconditioner itself.
@@ -116,6 +112,9 @@ class MultigridPreconditioner(Preconditioner):
         self._levels, self._inverse, scale, closed = ladder(op.stencil, self.weights, self.inner_dtype)
         self._scale = 1 / scale
         self._project = op.project if closed else None
+        if self.device is not None:
+            components = op.stencil.components if closed else None
+            self._on_device = DeviceCycle(self._levels, self._inverse, scale, components, self.device)
         self._begin(op.shape[0])
         self.setup_seconds = time.perf_counter() - start
         return self
@@ -134,8 +133,23 @@ class MultigridPreconditioner(Preconditioner):
         """Number of grids."""
         return len(self._levels)
 
-    def apply(self, r: np.ndarray) -> np.ndarray:
-        """Apply one cycle to a vector `(size,)`."""
+    def apply(self, r: Any) -> Any:
+        """Apply one cycle to a vector `(size,)`; with a `device` to vectors `(size, k)` and tensors, too.
+
+        Tensors keep their device, so nothing is copied where that is the preconditioner's.
+
+        Raises:
+            TypeError: a tensor is given without a `device`.
+        """
+        if self.device is not None:
+            if isinstance(r, torch.Tensor):
+                return self._on_device(r)
+            return self._on_device(torch.from_numpy(r)).numpy()
+        if isinstance(r, torch.Tensor):
+            raise TypeError(
+                f"the compiled kernels take NumPy arrays, got a tensor on {r.device}: make a preconditioner "
+                f'for it, MultigridPreconditioner(device="{r.device}")'
+            )
         greatest = float(np.abs(r).max(initial=0.0))
         if greatest == 0 or not np.isfinite(greatest):
             return r * 0.0  # NaN for what is not finite
@@ -152,7 +166,10 @@ class MultigridPreconditioner(Preconditioner):
         """Solve roughly for the right-hand side of a level; return the array that holds the solution."""
         level, threads = self._levels[depth], self.num_threads
         if level.down is None:
-            x = self._inverse @ _gathered(level)
+            b = np.empty(level.lines.unknowns, level.dtype)
+            call("gather", level.lines, 1, level.right, 1.0, b)
+            x = np.empty_like(b)
+            multiply(self._inverse, b, x)
             call("scatter", level.lines, 1, x, 1.0, level.u)
             return level.u
         steps = level.steps
@@ -183,9 +200,3 @@ class MultigridPreconditioner(Preconditioner):
         arguments = (u, *level.matrix.arguments, level.right, step, v)
         call("smooth", level.lines, self.num_threads, *arguments)
         return v, u
-
-
-def _gathered(level: Level) -> np.ndarray:
-    x = np.empty(level.lines.unknowns, level.dtype)
-    call("gather", level.lines, 1, level.right, 1.0, x)
-    return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,8 @@ class Preconditioner(LinearOperator):
     """Whether applying it is a linear map, so that plain conjugate gradients may use it."""
     is_spd: bool
     """Whether that map is symmetric positive definite."""
+    takes_columns: bool = False
+    """Whether `apply` takes several vectors `(size, k)` at a time, too."""
     setup_seconds: float = 0.0
     """Wall time of the last `setup`."""
 
@@ -41,15 +44,25 @@ class Preconditioner(LinearOperator):
         """Apply to a real vector `(size,)` of float32 or float64, and return one of the same type."""
 
     def _matvec(self, x: Any) -> np.ndarray:
-        x = np.asarray(x).reshape(-1)
+        return self._applied(np.asarray(x).reshape(-1))
+
+    def _applied(self, x: Any) -> np.ndarray:
+        """Apply to numbers of any type."""
         if np.iscomplexobj(x):
-            return self._matvec(x.real) + 1j * self._matvec(x.imag)
+            return self._applied(x.real) + 1j * self._applied(x.imag)
         kept = x.dtype in (np.float32, np.float64)
         return self.apply(np.ascontiguousarray(x if kept else x.astype(np.float64)))
 
     def _matmat(self, X: np.ndarray) -> np.ndarray:
-        columns = [self._matvec(column) for column in np.asarray(X).T]
-        return np.stack(columns, axis=1) if columns else np.empty(X.shape, self.dtype)
+        X = np.asarray(X)
+        if self.takes_columns:
+            return self._applied(X)
+        # One after another, from rows that are contiguous. A cycle for all columns at once was tried: the
+        # arrays of its levels are in the cache when the next column comes, and no longer when they hold
+        # several. On 64^3 cells a smoothing step took 0.20 ms for each of eight columns together, 0.14 ms
+        # alone; on 128^3 1.86 ms and 1.81 ms.
+        columns = [self._applied(column) for column in np.ascontiguousarray(X.T)]
+        return np.stack(columns).T if columns else np.empty(X.shape, self.dtype)
 
     def _adjoint(self) -> LinearOperator:
         if not self.is_spd:
@@ -60,14 +73,45 @@ class Preconditioner(LinearOperator):
         return self._adjoint()
 
 
-def pretrained(name: str) -> Path:
-    """Where weights of that name lie in the package.
+class WeightedPreconditioner(Preconditioner):
+    """A preconditioner of learned weights that are kept in a JSON file.
+
+    A subclass takes them as its first argument, and says what they are.
+    """
+
+    weights_class: type[Any]
+    """What reads the weights."""
+
+    def __init__(self, weights: Any) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the weights to a JSON file."""
+        self.weights.save(path)
+
+    @classmethod
+    def load(cls, path: str | PathLike, **options: Any) -> Self:
+        """Read weights that `save` wrote; `options` as for the class.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it holds something else.
+        """
+        return cls(cls.weights_class.load(path), **options)
+
+
+def pretrained(name: str, family: str) -> Path:
+    """Where weights of that name lie in the package, a file or a folder.
+
+    Args:
+        name: their name.
+        family: what the names of all that suit the preconditioner begin with.
 
     Raises:
         ValueError: there are none.
     """
-    folder = Path(__file__).parent / "pretrained"
-    known = sorted(path.stem for path in folder.glob("*.json"))
-    if name not in known:
-        raise ValueError(f"there are no weights {name!r} in the package: {', '.join(known)}")
-    return folder / f"{name}.json"
+    found = {path.stem: path for path in (Path(__file__).parent / "pretrained").glob(f"{family}*")}
+    if name not in found:
+        raise ValueError(f"there are no weights {name!r}, there are {', '.join(sorted(found))}")
+    return found[name]

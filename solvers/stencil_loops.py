@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 from numba import prange
 
@@ -56,6 +57,24 @@ def _start(first, last, runs, right, d, factor, u):
 _1 = np.uint64(1)
 
 
+# Sums of conductance times value over the neighbours of a place, by the number of axes. They are put into the
+# loops before those are compiled: a call, even one that LLVM inlines later, kept the loops scalar, and so did
+# one loop for all that asks for the number of axes inside, many times slower.
+@numba.njit(inline="always")
+def _around_1(u, x, p):
+    return x[p] * u[p + _1] + x[p - _1] * u[p - _1]
+
+
+@numba.njit(inline="always")
+def _around_2(u, x, y, s, p):
+    return _around_1(u, x, p) + (y[p] * u[p + s] + y[p - s] * u[p - s])
+
+
+@numba.njit(inline="always")
+def _around_3(u, x, y, z, s, t, p):
+    return _around_2(u, x, y, s, p) + (z[p] * u[p + t] + z[p - t] * u[p - t])
+
+
 @compiled
 def _apply(first, last, runs, u, d, x, y, z, s, t, out):
     """Write out = A u, packed."""
@@ -65,19 +84,13 @@ def _apply(first, last, runs, u, d, x, y, z, s, t, out):
         shift = start - np.uint64(runs[run, 1])
         if t > 0:
             for p in range(start, start + n):
-                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
-                around += y[p] * u[p + s] + y[p - s] * u[p - s]
-                around += z[p] * u[p + t] + z[p - t] * u[p - t]
-                out[p - shift] = d[p] * u[p] - around
+                out[p - shift] = d[p] * u[p] - _around_3(u, x, y, z, s, t, p)
         elif s > 0:
             for p in range(start, start + n):
-                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
-                around += y[p] * u[p + s] + y[p - s] * u[p - s]
-                out[p - shift] = d[p] * u[p] - around
+                out[p - shift] = d[p] * u[p] - _around_2(u, x, y, s, p)
         else:
             for p in range(start, start + n):
-                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
-                out[p - shift] = d[p] * u[p] - around
+                out[p - shift] = d[p] * u[p] - _around_1(u, x, p)
 
 
 @compiled
@@ -88,19 +101,13 @@ def _residual(first, last, runs, u, d, x, y, z, s, t, right, r):
         start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
         if t > 0:
             for p in range(start, start + n):
-                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
-                around += y[p] * u[p + s] + y[p - s] * u[p - s]
-                around += z[p] * u[p + t] + z[p - t] * u[p - t]
-                r[p] = right[p] - d[p] * u[p] + around
+                r[p] = right[p] - d[p] * u[p] + _around_3(u, x, y, z, s, t, p)
         elif s > 0:
             for p in range(start, start + n):
-                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
-                around += y[p] * u[p + s] + y[p - s] * u[p - s]
-                r[p] = right[p] - d[p] * u[p] + around
+                r[p] = right[p] - d[p] * u[p] + _around_2(u, x, y, s, p)
         else:
             for p in range(start, start + n):
-                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
-                r[p] = right[p] - d[p] * u[p] + around
+                r[p] = right[p] - d[p] * u[p] + _around_1(u, x, p)
 
 
 @compiled
@@ -111,19 +118,44 @@ def _smooth(first, last, runs, u, d, x, y, z, s, t, right, factor, v):
         start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
         if t > 0:
             for p in range(start, start + n):
-                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
-                around += y[p] * u[p + s] + y[p - s] * u[p - s]
-                around += z[p] * u[p + t] + z[p - t] * u[p - t]
-                v[p] = u[p] + factor * ((right[p] + around) / d[p] - u[p])
+                v[p] = u[p] + factor * ((right[p] + _around_3(u, x, y, z, s, t, p)) / d[p] - u[p])
         elif s > 0:
             for p in range(start, start + n):
-                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
-                around += y[p] * u[p + s] + y[p - s] * u[p - s]
-                v[p] = u[p] + factor * ((right[p] + around) / d[p] - u[p])
+                v[p] = u[p] + factor * ((right[p] + _around_2(u, x, y, s, p)) / d[p] - u[p])
         else:
             for p in range(start, start + n):
-                around = x[p] * u[p + _1] + x[p - _1] * u[p - _1]
-                v[p] = u[p] + factor * ((right[p] + around) / d[p] - u[p])
+                v[p] = u[p] + factor * ((right[p] + _around_1(u, x, p)) / d[p] - u[p])
+
+
+# Several vectors at a time lie side by side, `(cell, vector)`, as columns of a matrix do: conductances are
+# read once for all, and the innermost loop runs over the vectors whatever the length of the runs.
+@compiled
+def _scatter_columns(first, last, runs, x, u):
+    """Write the packed rows of x to their places in u."""
+    for run in range(first, last):
+        start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
+        shift = start - np.uint64(runs[run, 1])
+        for p in range(start, start + n):
+            for k in range(np.uint64(x.shape[1])):
+                u[p, k] = x[p - shift, k]
+
+
+@compiled
+def _apply_columns(first, last, runs, u, d, x, y, z, s, t, out):
+    """Write out = A u, packed, for all columns."""
+    s, t = np.uint64(s), np.uint64(t)
+    for run in range(first, last):
+        start, n = np.uint64(runs[run, 0]), np.uint64(runs[run, 2])
+        shift = start - np.uint64(runs[run, 1])
+        for p in range(start, start + n):
+            own, x0, x1, y0, y1, z0, z1 = d[p], x[p - _1], x[p], y[p - s], y[p], z[p - t], z[p]
+            for k in range(np.uint64(u.shape[1])):
+                around = x0 * u[p - _1, k] + x1 * u[p + _1, k]
+                if s > 0:
+                    around += y0 * u[p - s, k] + y1 * u[p + s, k]
+                if t > 0:
+                    around += z0 * u[p - t, k] + z1 * u[p + t, k]
+                out[p - shift, k] = own * u[p, k] - around
 
 
 @compiled(parallel=True)
@@ -162,6 +194,18 @@ def _smooth_parts(bounds, runs, *arguments):
         _smooth(bounds[part], bounds[part + 1], runs, *arguments)
 
 
+@compiled(parallel=True)
+def _scatter_columns_parts(bounds, runs, *arguments):
+    for part in prange(len(bounds) - 1):
+        _scatter_columns(bounds[part], bounds[part + 1], runs, *arguments)
+
+
+@compiled(parallel=True)
+def _apply_columns_parts(bounds, runs, *arguments):
+    for part in prange(len(bounds) - 1):
+        _apply_columns(bounds[part], bounds[part + 1], runs, *arguments)
+
+
 _KERNELS = {
     "scatter": (_scatter, _scatter_parts),
     "gather": (_gather, _gather_parts),
@@ -169,4 +213,6 @@ _KERNELS = {
     "apply": (_apply, _apply_parts),
     "residual": (_residual, _residual_parts),
     "smooth": (_smooth, _smooth_parts),
+    "scatter columns": (_scatter_columns, _scatter_columns_parts),
+    "apply columns": (_apply_columns, _apply_columns_parts),
 }

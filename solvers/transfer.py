@@ -47,7 +47,7 @@ class Transfer:
         factors: tuple[int, ...],
         weights: tuple[tuple[np.ndarray, np.ndarray], ...],
     ):
-        self.coarse, self.weights = coarse, weights
+        self.coarse, self.factors, self.weights = coarse, factors, weights
         self._runs = family(coarse, fine, factors)
         last = [*reversed(weights), weights[0], weights[0]][:3]
         strides = [

@@ -130,12 +130,13 @@ class CycleWeights:
 
         `level` is that of the coarse cells, from 1.
         """
-        opened = openness(joint)
+        around = np.maximum(joint.across, np.maximum(*joint.inside))
+        opened = np.divide(joint.across, around, out=np.zeros_like(joint.across), where=around > 0)
         factor, lower, upper = np.ones_like(opened), 0.25 * opened, 0.25 * opened
         if self.network is None:
             return factor, lower, upper
         usual = interior(level, opened.ndim)
-        sides = features(joint, opened, level)
+        sides = features(joint, opened, around, level)
         there = np.zeros(opened.shape, bool)
         for feature, value in zip(sides[0], usual):
             there |= np.abs(feature - value) > _INTERIOR
@@ -149,21 +150,16 @@ class CycleWeights:
         return factor, lower, upper
 
 
-def openness(joint: Joint) -> np.ndarray:
-    """How far a face is open: its conductance over the greatest around it, those inside of the two cells."""
-    greatest = np.maximum(joint.across, np.maximum(*joint.inside))
-    return np.divide(joint.across, greatest, out=np.zeros_like(joint.across), where=greatest > 0)
-
-
-def features(joint: Joint, opened: np.ndarray, level: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def features(
+    joint: Joint, opened: np.ndarray, around: np.ndarray, level: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """What the network sees at each face, from below and from above; no scale of lengths or coefficients.
 
-    How far the face is open, and the columns through it; for the near and the far cell the conductance inside
-    over the greatest, the share of fluid, those of Dirichlet walls and of the face in the diagonal; whether
-    the cells are the finest coarse ones, or the second.
+    How far the face is open, its conductance over the greatest `around` it, and the columns through it; for
+    the near and the far cell the conductance inside over the greatest, the share of fluid, those of Dirichlet
+    walls and of the face in the diagonal; whether the cells are the finest coarse ones, or the second.
     """
-    greatest = np.maximum(joint.across, np.maximum(*joint.inside))
-    safe = np.where(greatest > 0, greatest, 1)
+    safe = np.where(around > 0, around, 1)
     sides = zip(joint.inside, joint.fluid, joint.wall, joint.part)
     below, above = ([i / safe, f, w, p] for i, f, w, p in sides)
     depth = [np.full_like(opened, float(level == k)) for k in (1, 2)]

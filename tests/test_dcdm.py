@@ -15,18 +15,8 @@ from solvers.dcdm_data import krylov_residuals, lanczos_fields, mode_fields
 from solvers.dcdm_loss import DirectionLoss
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from dcdm import balls
 from incomplete_cholesky import IncompleteCholesky
-
-
-def balls(n, ndim, count=8, seed=0):
-    """A box with round obstacles."""
-    rng = np.random.default_rng(seed)
-    x = np.stack(np.meshgrid(*[(np.arange(n) + 0.5) / n] * ndim, indexing="ij"), -1)
-    mask = np.ones((n,) * ndim, bool)
-    for _ in range(count):
-        centre, radius = rng.uniform(0.15, 0.85, ndim), rng.uniform(0.06, 0.14)
-        mask &= ((x - centre) ** 2).sum(-1) > radius**2
-    return mask
 
 
 def network(ndim=2, seed=0, **options):
@@ -328,7 +318,7 @@ def test_wrong_weights_are_named(tmp_path):
     (large / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="truncated"):
         DCDMPreconditioner.load(large)
-    with pytest.raises(ValueError, match="expected one of dcdm2d, dcdm3d"):
+    with pytest.raises(ValueError, match="no weights 'dcdm4d', there are dcdm2d, dcdm3d"):
         DCDMPreconditioner.from_pretrained("dcdm4d")
 
 

@@ -1,5 +1,8 @@
 """Flexible conjugate gradients: exact properties, any preconditioner, no wrong answer called converged."""
 
+import io
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -97,6 +100,21 @@ def test_scipys_way():
     assert info == 3
     near, _ = fcg(op, b, x0=x, rtol=1e-4, full_output=False)
     assert np.array_equal(near, x)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("stream, progress", [(Terminal, True), (Terminal, False), (io.StringIO, True)])
+def test_progress_is_shown_where_it_is_asked_for_and_there_is_a_terminal(stream, progress, monkeypatch):
+    op = poisson()
+    monkeypatch.setattr("sys.stderr", stream())
+    result = fcg(op, np.ones(op.shape[0]), rtol=1e-6, progress=progress)
+    shown = sys.stderr.getvalue()
+    assert result.converged and bool(shown) == (progress and stream is Terminal)
+    assert not shown or ("fcg" in shown and " steps" in shown)
 
 
 def test_zero_right_hand_sides_have_zero_solutions():

@@ -37,10 +37,17 @@ def test_products_are_those_of_the_matrix(name, holes, threads, monkeypatch):
     monkeypatch.setattr("solvers.stencil_loops._SMALL", 0)
     op = build(name, holes, num_threads=threads)
     matrix, rng = op.to_csr(), np.random.default_rng(1)
-    x, several = rng.standard_normal(op.shape[0]), rng.standard_normal((op.shape[0], 3))
+    x = rng.standard_normal(op.shape[0])
     scale = abs(matrix).max()
     np.testing.assert_allclose(op @ x, matrix @ x, atol=1e-14 * scale)
-    np.testing.assert_allclose(op @ several, matrix @ several, atol=1e-14 * scale)
+    for columns in (0, 3, 4, 9):
+        several = rng.standard_normal((op.shape[0], columns))
+        np.testing.assert_allclose(op @ several, matrix @ several, atol=1e-14 * scale)
+        both = op @ (several + 1j * np.flip(several))
+        np.testing.assert_allclose(
+            both, matrix @ several + 1j * (matrix @ np.flip(several)), atol=1e-14 * scale
+        )
+        assert (op @ several.astype(np.float32)).dtype == np.float64
     np.testing.assert_allclose(op @ x[:, None], (matrix @ x)[:, None], atol=1e-14 * scale)
     np.testing.assert_allclose(op @ (x + 2j * x), matrix @ (x + 2j * x), atol=1e-14 * scale)
     np.testing.assert_allclose(op.T @ x, matrix @ x, atol=1e-14 * scale)
@@ -48,6 +55,9 @@ def test_products_are_those_of_the_matrix(name, holes, threads, monkeypatch):
     single = build(name, holes, dtype=np.float32)
     assert (single @ x.astype(np.float32)).dtype == np.float32
     np.testing.assert_allclose(single @ x.astype(np.float32), matrix @ x, atol=2e-6 * scale)
+    several = rng.standard_normal((op.shape[0], 5)).astype(np.float32)
+    assert (single @ several).dtype == np.float32
+    np.testing.assert_allclose(single @ several, matrix @ several, atol=2e-6 * scale)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -6,7 +6,8 @@ import torch
 from scipy.sparse.linalg import bicgstab, cg, gcrotmk, gmres, lgmres, minres, spsolve
 
 from solvers import GridPoisson, MultigridPreconditioner, check_preconditioner, fcg
-from solvers.cycle import LearnedCycle, cycle, pack
+from solvers.cycle import LearnedCycle, pack
+from solvers.dense_cycle import cycle
 from solvers.domains import KINDS, random_stencil
 from solvers.weights import FEATURES, CycleWeights, FaceNetwork
 
@@ -252,7 +253,5 @@ def test_weights_for_other_domains_are_told_and_harmless():
     with pytest.warns(UserWarning, match="learned on domains of 3 axes, this one has 2"):
         M.setup(op)
     assert check_preconditioner(op, M, tolerance=1e-10).is_spd
-    with pytest.raises(
-        ValueError, match="there are no weights 'poisson4d' in the package: .*poisson2d, poisson3d"
-    ):
+    with pytest.raises(ValueError, match="there are no weights 'poisson4d', there are poisson2d, poisson3d"):
         MultigridPreconditioner.from_pretrained("poisson4d")

@@ -1,11 +1,15 @@
 """The command `opflow-solve` and the comparison of solvers, from end to end."""
 
+from typing import get_args, get_type_hints
+
 import numpy as np
 import pytest
 
 from solvers import GridPoisson, MultigridPreconditioner
-from solvers.cli import main
+from solvers.cli import main, train
+from solvers.cycle_losses import LOSSES
 from solvers.domains import KINDS, random_stencil
+from solvers.recipes import RECIPES, train_recipe
 
 
 @pytest.fixture
@@ -46,10 +50,39 @@ def test_train_resume_and_use(mask, tmp_path, capsys):
     small = ["--size", "24", "--samples", "8", "--hidden", "4", "--iterations", "3", "--batch-size", "4"]
     assert main(["train", "--folder", str(folder), *small, "--epochs", "1"]) == 0
     assert main(["train", "--folder", str(folder), *small, "--epochs", "2", "--resume"]) == 0
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+    assert len((folder / "stage1" / "metrics.jsonl").read_text().splitlines()) == 2
+    assert "weights.json: residual, a factor of 0." in capsys.readouterr().out
     weights = MultigridPreconditioner.load(folder / "weights.json").weights
     assert weights.ndim == 2 and weights.network is not None
     assert main(["solve", str(mask), "--weights", str(folder / "weights.json")]) == 0
+
+
+@pytest.mark.parametrize("recipe", ["poisson2d", "poisson3d"])
+def test_the_recipe_of_the_weights_of_the_package(recipe, tmp_path):
+    """The stages of the recipe one after another, scaled down."""
+    small = ["--size", "24", "--samples", "8", "--hidden", "4", "--batch-size", "8", "--epochs", "1"]
+    words = ["train", "--folder", str(tmp_path), "--recipe", recipe, "--loss", "energy", *small]
+    assert main(words) == 0
+    first = MultigridPreconditioner.load(tmp_path / "weights.json").weights
+    assert first.ndim == int(recipe[-2])
+    count = len(RECIPES[recipe].stages)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        *(f"stage{k + 1}" for k in range(count)),
+        "weights.json",
+    ]
+    # Each stage starts from the one before, and none is done twice.
+    kept = [(tmp_path / f"stage{k + 1}" / "model.safetensors").read_bytes() for k in range(count)]
+    assert len(set(kept)) == count
+    assert main([*words, "--resume"]) == 0
+    again = MultigridPreconditioner.load(tmp_path / "weights.json").weights
+    assert again.lowest == first.lowest
+    with pytest.raises(ValueError, match="recipe='poisson4d' is unknown, choose one of quick2d"):
+        train_recipe("poisson4d")
+
+
+def test_the_command_knows_every_recipe_and_loss():
+    hints = get_type_hints(train)
+    assert get_args(hints["recipe"]) == tuple(RECIPES) and get_args(hints["loss"]) == tuple(LOSSES)
 
 
 def test_errors_are_told_in_a_line(mask, tmp_path, capsys):

@@ -20,6 +20,8 @@ from opflow.nn.differential import require_groups
 from opflow.nn.filter_bases import FilterBasis
 from opflow.nn.local_integral import initial_weight
 
+_Steps = tuple[np.ndarray, int, int]  # see `sparse_rows`
+
 _CHUNK = 2**14  # edges, whose functions are found in cache
 
 
@@ -75,10 +77,10 @@ class PointSupport:
             chunk = slice(first, first + _CHUNK)
             x, y = torch.from_numpy(offset[chunk].T / radius)
             values[chunk] = basis(x, y).T.numpy() / radius**2
-        both = (row, len(basis), 1), (column, 1, 0)  # (query, function) and point
+        query, point = (row, len(basis), 1), (column, 1, 0)  # rows are pairs of query and function
         sizes = len(to) * len(basis), len(at)
-        self.matrix = _sparse(*both, values, sizes)
-        self.adjoint = _sparse(*both[::-1], values, sizes[::-1])
+        self.matrix = _sparse(query, point, values, sizes)
+        self.adjoint = _sparse(point, query, values, sizes[::-1])
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -220,7 +222,7 @@ def _weights(name: str, weights: Tensor | np.ndarray, n: int) -> Tensor:
     return values
 
 
-def _sparse(row: tuple, column: tuple, values: np.ndarray, size: tuple[int, int]) -> Tensor:
+def _sparse(row: _Steps, column: _Steps, values: np.ndarray, size: tuple[int, int]) -> Tensor:
     from opflow.kernels.cpu.sparse_rows import sparse_rows
 
     large = max(values.size, *size) > np.iinfo(np.int32).max

@@ -120,7 +120,7 @@ def evaluate_run(
     if held_out is None:
         raise ValueError(f"the run {folder} has no test data of its own; give some with --data FILE")
     label += f" at {resolution}" if resolution else ""
-    evaluation = evaluate(load_operator(folder), held_out)
+    evaluation = evaluate(load(folder), held_out)
     save_evaluation(folder, evaluation, label, config, held_out)
     write_report(folder)
     return evaluation.numbers
