@@ -98,13 +98,13 @@ class FieldFlow(Flow):
         Raises:
             ValueError: the shape does not fit, values are not finite, or a channel is constant.
         """
-        self.fit_statistics([(fields, fields)])
+        self.fit_statistics([(fields, fields, None)])
 
-    def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> None:
         """Take them from the second members of pairs, in batches; raises as `fit_normalization` does."""
 
         def checked() -> Iterator[Tensor]:
-            for _, fields in pairs:
+            for _, fields, _ in pairs:
                 self._check(fields)
                 yield fields
 

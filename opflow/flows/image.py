@@ -145,7 +145,7 @@ class ImageFlow(Flow):
         """Return the bits per dimension of each image y, integers in any dtype, under conditions x."""
         return self.bits_per_dim(y.round().long(), self.condition_of(x))
 
-    def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> None:
         """Do nothing: the range of the values is known."""
 
     def quantize(self, x: Tensor) -> Tensor:

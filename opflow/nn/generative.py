@@ -31,5 +31,5 @@ class Generative(nn.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Set what the training data say of the units of fields, from batches of pairs on the CPU."""
+    def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> None:
+        """Set what the training data say of the units of fields, from batches of x, y and weights."""

@@ -78,9 +78,9 @@ class PointSupport:
             x, y = torch.from_numpy(offset[chunk].T / radius)
             values[chunk] = basis(x, y).T.numpy() / radius**2
         query, point = (row, len(basis), 1), (column, 1, 0)  # rows are pairs of query and function
-        sizes = len(to) * len(basis), len(at)
-        self.matrix = _sparse(query, point, values, sizes)
-        self.adjoint = _sparse(point, query, values, sizes[::-1])
+        rows, columns = len(to) * len(basis), len(at)
+        self.matrix = _sparse(query, point, values, (rows, columns))
+        self.adjoint = _sparse(point, query, values, (columns, rows))
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

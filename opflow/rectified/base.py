@@ -1,25 +1,26 @@
 """What every rectified flow is: a velocity network with the units of the fields, seeds and files."""
 
 import abc
+from collections.abc import Iterable
 from os import PathLike
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from opflow.nn.generative import Generative
+from opflow.nn.moments import Moments
 from opflow.nn.normalize import Normalizer
 
 
-class RectifiedFlow(nn.Module, abc.ABC):
+class RectifiedFlow(Generative):
     """A generative model of fields by the velocity of an ordinary differential equation.
 
-    A subclass sets `config`, its constructor arguments, JSON values only, and writes `loss`.
+    A subclass sets `config`, its constructor arguments, JSON values only, and writes `loss`, `field_of` and
+    `pair_loss`.
 
     Args:
         channels: channels of the field.
     """
-
-    config: dict[str, Any]
 
     def __init__(self, channels: int):
         super().__init__()
@@ -42,8 +43,22 @@ class RectifiedFlow(nn.Module, abc.ABC):
                 f"{type(self).__name__} was built for channels={self.channels}, got fields of shape "
                 f"{tuple(fields.shape)}"
             )
-        values = fields.transpose(0, 1).flatten(1).double()
-        mean, std = values.mean(1).tolist(), values.std(1, correction=0).tolist()
+        self._fit_to([(fields, None)])
+
+    @abc.abstractmethod
+    def field_of(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return which member of a pair of training data is the field."""
+
+    def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> None:
+        """Take mean and standard deviation of each channel of the fields of pairs, unless they are set."""
+        if not self.normalizer.fitted:
+            self._fit_to((self.field_of(x, y), weights) for x, y, weights in pairs)
+
+    def _fit_to(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> None:
+        moments = Moments()
+        for fields, weights in batches:
+            moments.add(fields, weights)
+        mean, std = moments.mean.tolist(), moments.std.tolist()
         self.normalizer.set(mean, std, mean, std)
 
     def normalize(self, x: Tensor) -> Tensor:

@@ -141,6 +141,20 @@ class FunctionalFlow(RectifiedFlow):
         share = weights.expand(error.shape[:2])
         return ((share / share.sum(1, keepdim=True))[..., None] * error).sum(1).mean()
 
+    def field_of(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return y: pairs are of a condition and a field."""
+        return y
+
+    def pair_loss(
+        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of fields y, under conditions x where the flow has any."""
+        given = x if self.condition_channels else None
+        if coords is None:
+            return self.loss(y, given)
+        given = None if given is None else given.mT
+        return self.loss(y.mT, given, self.network.geometry(coords, weights), weights=weights)
+
     def velocity(
         self,
         condition: Tensor | None = None,

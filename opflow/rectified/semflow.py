@@ -118,6 +118,16 @@ class SemFlow(RectifiedFlow):
         wrong = cross_entropy(output[:, self.channels :], labels)
         return self.weight * (ends - z0).square().mean() + (1 - self.weight) * wrong
 
+    def field_of(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return x: pairs are of a field and its labels."""
+        return x
+
+    def pair_loss(
+        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of fields x and labels y, `(batch, 1, *space)` or `(batch, 1)` in any dtype."""
+        return self.loss(x, y[:, 0].round().long())
+
     def velocity(self, z: Tensor, t: Tensor) -> Tensor:
         """Velocity of normalised states `(batch, channels, *space)` at a time in [0, 1]."""
         output = self.network(z, t.expand(len(z))[:, None])

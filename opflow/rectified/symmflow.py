@@ -151,6 +151,16 @@ class SymmFlow(RectifiedFlow):
         label_loss = wrong.flatten(1).mean(1) * (sy < 1)
         return (self.weight * field_loss + (1 - self.weight) * label_loss).mean()
 
+    def field_of(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return x: pairs are of a field and its labels."""
+        return x
+
+    def pair_loss(
+        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of fields x and labels y, `(batch, 1, *space)` or `(batch, 1)` in any dtype."""
+        return self.loss(x, y[:, 0].round().long())
+
     def velocity(self, x: Tensor, y: Tensor, sx: Tensor, sy: Tensor) -> tuple[Tensor, Tensor]:
         """Velocities of a normalised field and a code, each with respect to its own time `(batch,)`."""
         field, label = self._heads(x, y, sx, sy)

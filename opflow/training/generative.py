@@ -50,11 +50,11 @@ def require_no_predictions(config: TrainConfig) -> None:
         )
 
 
-def pairs_of(dataset: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the pairs of a data set, in batches."""
+def pairs_of(dataset: Dataset) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Yield the pairs of a data set in batches, with the weights of points."""
     for batch in Batches(dataset, batch_size=256).epoch(0):
         for piece in batch.pieces:
-            yield piece.x, piece.y
+            yield piece.x, piece.y, piece.points[1] if piece.points else None
 
 
 @torch.no_grad()
