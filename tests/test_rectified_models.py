@@ -237,7 +237,7 @@ def test_a_flow_comes_back_from_its_folder(make, tmp_path):
     batches = (field,) if make is functional else (field, labels)
     options = {"generator": seeded(3)}
     torch.testing.assert_close(again.loss(*batches, **options), flow.loss(*batches, generator=seeded(3)))
-    with pytest.raises(ValueError, match="which draws fields and is no map from fields to fields"):
+    with pytest.raises(ValueError, match="which is no map between fields"):
         load_operator(tmp_path)
 
 
