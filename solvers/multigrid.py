@@ -144,7 +144,7 @@ class MultigridPreconditioner(WeightedPreconditioner):
         if self.device is not None:
             if isinstance(r, torch.Tensor):
                 return self._on_device(r)
-            return self._on_device(torch.from_numpy(r)).numpy()
+            return self._on_device(torch.tensor(r)).numpy()  # a copy: r may be read-only
         if isinstance(r, torch.Tensor):
             raise TypeError(
                 f"the compiled kernels take NumPy arrays, got a tensor on {r.device}: make a preconditioner "

@@ -53,7 +53,7 @@ RECIPES = {
         ),
     ),
 }
-"""Minutes for the quick ones, an hour or two on one core for the others."""
+"""By name. Each takes minutes on one core."""
 
 
 def train_recipe(

@@ -76,7 +76,9 @@ def test_tensors_stay_where_they_are_and_keep_their_type(device):
         assert z.device == r.device and z.dtype == dtype and z.shape == r.shape
         np.testing.assert_allclose(z.cpu(), expected, atol=1e-5 * abs(expected).max())
         np.testing.assert_allclose(M.apply(r[:, 0]).cpu(), z[:, 0].cpu(), atol=1e-5 * abs(expected).max())
+    columns.flags.writeable = False
     np.testing.assert_array_equal(M @ np.asfortranarray(columns), expected)
+    np.testing.assert_array_equal(M @ columns, expected)
     np.testing.assert_allclose(M @ (1j * columns), 1j * expected)
 
 
