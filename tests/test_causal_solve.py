@@ -101,16 +101,21 @@ def test_the_compiled_kernel_at_larger_sizes(batch, channels, groups, space, ker
     weight = 0.3 / (prod(kernel) * c) ** 0.5 * torch.randn(channels, c, *kernel)
     weight[..., -1, -1] += torch.eye(c).repeat(groups, 1)
     y, reverse = torch.randn(batch, channels, *space), [(g % 2 == 1, g // 2 == 1) for g in range(groups)]
+    direction = torch.randn_like(y)
+
+    def run(*inputs):
+        return gradients(lambda y, w: causal_solve(y, w, groups=groups, reverse=reverse), inputs, direction)
+
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(causal_solve(y, weight, groups=groups, reverse=reverse))
+            found.append(run(y, weight))
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
-    exact = causal_solve(y.double(), weight.double(), groups=groups, reverse=reverse)
-    close(found[0].double(), exact, 2e-6)
+    for one, two, three, exact in zip(*found, run(y.double(), weight.double()), strict=True):
+        assert torch.equal(one, two) and torch.equal(one, three)
+        close(one.double(), exact, 2e-6)
 
 
 @images

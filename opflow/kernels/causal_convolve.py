@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, conv2d, conv3d, pad
 
+from opflow.kernels.backend import runs_compiled
+
 
 def convolve(x: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
     """Convolve with zeros on the side that each group looks back to; differentiable torch."""
@@ -24,6 +26,8 @@ def convolve(x: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Te
 def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
     """Return the gradient of the kernel of `convolve` from that of its result; differentiable."""
     dims = x.ndim - 2
+    if dims < 3 and runs_compiled(x, grad) and not torch.is_grad_enabled():
+        return _compiled_gradient(x, grad, weight, flips)
     none, one = [0] * dims, [1] * dims
     padded = _pad(x, weight.shape[2:], flips)
     if _rounds_convolutions(x):
@@ -34,6 +38,17 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, flips: Sequence[int
         grad, padded, weight, None, one, none, one, False, none, groups, [False, True, False]
     )
     return turn(grad_weight, flips)
+
+
+def _compiled_gradient(x: Tensor, grad: Tensor, weight: Tensor, flips: Sequence[int]) -> Tensor:
+    from opflow.kernels.cpu import causal_gradient as cpu
+
+    if x.ndim == 3:  # an image of one row
+        x, grad, flips = x.unsqueeze(2), grad.unsqueeze(2), [flip << 1 for flip in flips]
+    c, (*rows, columns) = weight.shape[1], weight.shape[2:]
+    up = rows[0] if rows else 1
+    sums = cpu.weight_gradient(x.contiguous(), grad.contiguous(), torch.tensor(flips), c, up, columns)
+    return sums.view(weight.shape)
 
 
 def _rounds_convolutions(x: Tensor) -> bool:
