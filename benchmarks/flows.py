@@ -21,7 +21,7 @@ import harness
 SHAPE, LEVELS, STEPS, WIDTH, BATCH = (3, 32, 32), 2, 8, 64, 32
 
 
-def models(names, small: bool):
+def models(layers, small: bool):
     """Return the flows by name, trained for three steps, at equal parameters."""
     import torch
     from protocol import flow_models
@@ -31,8 +31,11 @@ def models(names, small: bool):
     def make(name: str, width: int):
         return flow_models.build(name, SHAPE, levels, steps, width, 256)
 
+    # Our Glow has the parameters of theirs, our other layers those of our Glow.
+    chosen = flow_models.widths(("normflows", "glow"), make, width)
+    chosen |= flow_models.widths(layers, make, chosen["glow"], reference="glow")
     made = {}
-    for name, at in flow_models.widths(names, make, width).items():
+    for name, at in chosen.items():
         torch.manual_seed(0)
         made[name] = make(name, at)
     return made
@@ -98,7 +101,7 @@ def main() -> None:
     torch.manual_seed(0)
     smooth = torch.nn.functional.interpolate(torch.randn(BATCH, 3, 8, 8), SHAPE[1:], mode="bicubic")
     images = (128 + 40 * smooth + 5 * torch.randn(BATCH, *SHAPE)).clamp(0, 255).round()
-    flows = models(("normflows", *LAYERS), options.small)
+    flows = models(LAYERS, options.small)
     sizes = {name: count_parameters(flow) for name, flow in flows.items()}
     print("parameters: " + ", ".join(f"{name} {size:,}" for name, size in sizes.items()))
     work = {name: actions(flow, images) for name, flow in flows.items()}

@@ -53,6 +53,8 @@ def test_the_matrices_multiply_polynomials():
         (3, 33, 21, (9, 31), 0),
         (5, 20, 70, (7, 8), 1),
         (40, 16, 17, (3, 2), 1),
+        (8, 64, 12, (16, 16), 1),
+        (16, 9, 60, (9, 8), 1),
     ],
 )
 def test_convolution(batch, n_in, n_out, grid, pad):

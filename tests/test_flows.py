@@ -25,11 +25,11 @@ def blobs(n: int, seed: int = 0) -> torch.Tensor:
 
 def small_image_flow(layer: str = "finc", coupling: str = "affine", **options) -> ImageFlow:
     torch.manual_seed(0)
-    options = {"levels": 2, "steps": 3, "hidden_channels": 16, "bins": 16} | options
+    options = {"levels": 2, "steps": 2, "hidden_channels": 16, "bins": 16} | options
     return ImageFlow((1, 8, 4), layer=layer, coupling=coupling, **options)
 
 
-def train(flow, loss, steps: int = 60, learning_rate: float = 5e-3) -> list[float]:
+def train(flow, loss, steps: int = 40, learning_rate: float = 1e-2) -> list[float]:
     optimizer = torch.optim.Adamax(flow.parameters(), learning_rate)
     losses = []
     for _ in range(steps):
@@ -44,7 +44,7 @@ def train(flow, loss, steps: int = 60, learning_rate: float = 5e-3) -> list[floa
 
 def trained(layer: str, coupling: str, **options) -> ImageFlow:
     flow = small_image_flow(layer, coupling, **options)
-    images = blobs(256)
+    images = blobs(128)
     losses = train(flow, lambda: flow.bits_per_dim(images).mean())
     assert losses[-1] < losses[1] - 0.3  # it has learned
     return flow
@@ -103,7 +103,7 @@ def test_round_trips_after_training(layer, coupling):
     z = torch.randn(256, 32)  # fresh: nearer to failure than the latents of data
     with torch.no_grad():
         assert (flow.decode(flow.encode(x)) - x).abs().max() <= 1e-4
-        # To the space behind the logit, whose own rounding near 0 and 1 is no matter of the flow.
+        assert (flow.encode(flow.decode(z)) - z).abs().max() <= 1e-4
         y, _ = flow.body.inverse(z)
         assert (flow.body(y)[0] - z).abs().max() <= 1e-4
         assert abs(float((flow.body(y)[1] + flow.body.inverse(z)[1]).abs().max())) <= 1e-3
@@ -121,8 +121,8 @@ def test_bits_per_dim_is_the_density_of_dequantised_images():
     x = (images + torch.rand(images.shape, dtype=torch.float64)) / 16
     expected = -(flow.log_prob(x) - 32 * math.log(16)) / (32 * math.log(2))
     torch.testing.assert_close(bits, expected, rtol=1e-12, atol=1e-12)
-    averaged = torch.stack([flow.bits_per_dim(images, draws=50) for _ in range(4)])
-    single = torch.stack([flow.bits_per_dim(images) for _ in range(40)])
+    averaged = torch.stack([flow.bits_per_dim(images, draws=20) for _ in range(5)])
+    single = torch.stack([flow.bits_per_dim(images) for _ in range(20)])
     assert averaged.std(0).mean() < 0.4 * single.std(0).mean()
 
 
@@ -211,7 +211,7 @@ def test_a_progress_bar_is_shown_when_asked_for(capsys):
 def test_samples_are_distributed_as_the_density_says():
     """Mean of 1 / p over samples in a box is its volume: sampling and log_prob are of one distribution."""
     flow = scattered(FieldFlow((2, 1, 1), levels=0, steps=2, layer="cinc", hidden_channels=8, circular=False))
-    x = flow.sample(100_000, generator=torch.Generator().manual_seed(0))
+    x = flow.sample(50_000, batch_size=10_000, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         weights = (-flow.log_prob(x)).exp() * (x.abs() < 1).flatten(1).all(1) / 4
     assert abs(float(weights.mean()) - 1) < 4 * float(weights.std()) / math.sqrt(len(x)) < 0.05

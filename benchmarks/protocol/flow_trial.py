@@ -22,6 +22,7 @@ class Task:
     """Images, how they are divided, and the size of the flows.
 
     `train` images are the first, of which the last `held_out` select the weights; the rest are for testing.
+    Kernels of convolutions shrink by `decay` times the learning rate at each step.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Task:
 TASKS = {
     task.name: task
     for task in (
-        Task("digits", 17, 1500, 150, levels=2, steps=8, width=64, batch=128, learning_rate=2e-3, decay=0.5),
+        Task("digits", 17, 1500, 150, levels=2, steps=8, width=64, batch=128, learning_rate=2e-3, decay=3.0),
         Task("mnist", 256, 8000, 500, levels=2, steps=8, width=64, batch=64, learning_rate=2e-3, decay=0.5),
     )
 }
@@ -67,9 +68,9 @@ def _mnist() -> Tensor:
 def run(task: Task, model: str, width: int, seed: int, seconds: float) -> dict[str, float]:
     """Train for a budget of CPU seconds, select by held-out bits, test the weights selected.
 
-    Adamax, warmed up over 3 % of the budget and cooled down along a cosine; gradients clipped; the weights
-    that are judged are their moving average. Judging and testing count towards the budget no more than
-    building does.
+    Adamax, warmed up over 3 % of the budget and cooled down along a cosine; gradients clipped, kernels of
+    convolutions decayed apart from the gradient; the weights that are judged are their moving average.
+    Judging and testing count towards the budget no more than building does.
 
     Returns:
         Bits per dimension, held out and test with its spread over draws of the noise, and what it took.

@@ -17,6 +17,7 @@ from opflow.kernels.backend import reference_gradients, runs_compiled
 from opflow.kernels.memory import empty
 
 _FEWEST_CHANNELS, _FEWEST_TILES = 16, 16  # below, transforms cost more than they save
+_FEW_BESIDE_MANY, _PRODUCT = 8, 512  # but for fewer channels on one side when there are many on the other
 
 
 def conv3x3_reference(x: Tensor, weight: Tensor, bias: Tensor, pad: int) -> Tensor:
@@ -44,7 +45,8 @@ def _pays(x: Tensor, weight: Tensor, bias: Tensor, pad: int) -> bool:
         return False
     tiles = ceil(rows / 4) * ceil(columns / 4)
     fills = rows * columns >= 6 * tiles  # at four points to a tile, nothing would be saved
-    return fills and min(n_in, n_out) >= _FEWEST_CHANNELS and len(x) * tiles >= _FEWEST_TILES
+    fewest = _FEW_BESIDE_MANY if n_in * n_out >= _PRODUCT else _FEWEST_CHANNELS
+    return fills and min(n_in, n_out) >= fewest and len(x) * tiles >= _FEWEST_TILES
 
 
 class _Conv3x3(torch.autograd.Function):

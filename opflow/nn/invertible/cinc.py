@@ -6,6 +6,7 @@ from opflow.kernels import causal_conv, causal_solve
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
+from opflow.nn.invertible.remembered import Remembered
 
 
 class CInCConv(Bijection):
@@ -49,24 +50,24 @@ class CInCConv(Bijection):
         self.weight = CausalWeight(channels, kernel_size, corner, gain_bound=gain_bound)
         self.reverse = reverse
         self.norm = ActNorm(channels) if actnorm else None
+        self._kernel = Remembered()
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Convolve."""
-        weight = self.weight()
         if self.norm is not None and self.norm.wants_batch:
-            self.norm.fit(causal_conv(x, weight, reverse=self.reverse))
-        weight, shift, log = self._normed(weight)
+            self.norm.fit(causal_conv(x, self.weight(), reverse=self.reverse))
+        weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
         z = causal_conv(x, weight, reverse=self.reverse)
         return z if shift is None else z + shift, (space_size(x) * log).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Solve."""
-        weight, shift, log = self._normed(self.weight())
+        weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
         x = causal_solve(z if shift is None else z - shift, weight, reverse=self.reverse)
         return x, (-space_size(z) * log).expand(len(z))
 
-    def _normed(self, weight: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        log = self.weight.corner.log_abs_det()
+    def _assemble(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        weight, log = self.weight(), self.weight.corner.log_abs_det()
         if self.norm is None:
             return weight, None, log
         log_scale = self.norm.log_scale

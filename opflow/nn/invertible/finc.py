@@ -5,6 +5,7 @@ from torch import Tensor
 from opflow.kernels import causal_conv, causal_solve
 from opflow.nn.invertible.bijection import Bijection
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight
+from opflow.nn.invertible.remembered import Remembered
 
 
 class FInCConv(Bijection):
@@ -40,11 +41,15 @@ class FInCConv(Bijection):
                 "image first, or use CInCConv"
             )
         self.weight = CausalWeight(channels, kernel_size, "unit", 4, gain_bound)
+        self._kernel = Remembered()
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Convolve."""
-        return causal_conv(x, self.weight(), reverse=ORIENTATIONS, groups=4), x.new_zeros(len(x))
+        return causal_conv(x, self._weight(), reverse=ORIENTATIONS, groups=4), x.new_zeros(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Solve."""
-        return causal_solve(z, self.weight(), reverse=ORIENTATIONS, groups=4), z.new_zeros(len(z))
+        return causal_solve(z, self._weight(), reverse=ORIENTATIONS, groups=4), z.new_zeros(len(z))
+
+    def _weight(self) -> Tensor:
+        return self._kernel(self.weight, *self.parameters(), *self.buffers())

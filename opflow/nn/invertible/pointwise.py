@@ -6,6 +6,7 @@ from torch.nn.functional import conv2d
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
 from opflow.nn.invertible.matrices import PLU
+from opflow.nn.invertible.remembered import Remembered
 
 
 class PointwiseConv(Bijection):
@@ -31,22 +32,31 @@ class PointwiseConv(Bijection):
         super().__init__()
         self.matrix = PLU(channels)
         self.norm = ActNorm(channels) if actnorm else None
+        self._kernel, self._inverse_kernel = Remembered(), Remembered()
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Multiply each point."""
-        matrix, log, shift = self.matrix()[0], self.matrix.log_abs_det(), None
-        if self.norm is not None:
-            if self.norm.wants_batch:
-                self.norm.fit(conv2d(x, matrix[..., None, None]))
-            log_scale, shift = self.norm.log_scale, self.norm.shift
-            matrix, log = log_scale.exp()[:, None] * matrix, log + log_scale.sum()
-        return conv2d(x, matrix[..., None, None], shift), (space_size(x) * log).expand(len(x))
+        if self.norm is not None and self.norm.wants_batch:
+            self.norm.fit(conv2d(x, self.matrix()[0, ..., None, None]))
+        weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
+        return conv2d(x, weight, shift), (space_size(x) * log).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Multiply each point by the inverse."""
+        weight, shift, log = self._inverse_kernel(self._assemble_inverse, *self.parameters(), *self.buffers())
+        return conv2d(z, weight, shift), (-space_size(z) * log).expand(len(z))
+
+    def _assemble(self) -> tuple[Tensor, Tensor | None, Tensor]:
+        matrix, log, shift = self.matrix()[0], self.matrix.log_abs_det(), None
+        if self.norm is not None:
+            log_scale, shift = self.norm.log_scale, self.norm.shift
+            matrix, log = log_scale.exp()[:, None] * matrix, log + log_scale.sum()
+        return matrix[..., None, None], shift, log
+
+    def _assemble_inverse(self) -> tuple[Tensor, Tensor | None, Tensor]:
         matrix, log, shift = self.matrix.inverse()[0], self.matrix.log_abs_det(), None
         if self.norm is not None:
             log_scale = self.norm.log_scale
             matrix, log = matrix * (-log_scale).exp(), log + log_scale.sum()
             shift = -(matrix @ self.norm.shift)
-        return conv2d(z, matrix[..., None, None], shift), (-space_size(z) * log).expand(len(z))
+        return matrix[..., None, None], shift, log
