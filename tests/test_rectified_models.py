@@ -188,8 +188,9 @@ def test_clean_ends_do_not_move():
     torch.testing.assert_close(drawn[:, :, 1:], flow.codec.encode(labels).expand(5, -1, -1, -1, -1))
 
 
-def test_the_improved_loss_counts_what_is_not_clean():
-    flow, (field, labels) = symmflow(weight=0.25), batch(64)
+@pytest.mark.parametrize("head", ["velocity", "target"])
+def test_the_improved_loss_counts_what_is_not_clean(head):
+    flow, (field, labels) = symmflow(weight=0.25, field_head=head, skew=2.0), batch(64)
     generator = seeded(4)
     x1, y1 = flow.normalize(field), flow.codec.encode(labels)
     sx, sy = flow._draw(64, generator, x1, False)
@@ -198,8 +199,9 @@ def test_the_improved_loss_counts_what_is_not_clean():
     a, b = sx.reshape(-1, 1, 1, 1), sy.reshape(-1, 1, 1, 1)
     x, y = (1 - a) * x0 + a * x1, (1 - b) * y0 + b * y1
     rho = (a**2 + (1 - a) ** 2).sqrt()
-    output = flow.network(torch.cat([x / rho, torch.where(b > 0, y, 0)], 1), torch.stack([sx, sy], 1))
-    of_field = (output[:, :1] - ((1 - a) * x1 - a * x0) / rho).square().mean((1, 2, 3))
+    shown, wanted = (x, x1 - x0) if head == "velocity" else (x / rho, ((1 - a) * x1 - a * x0) / rho)
+    output = flow.network(torch.cat([shown, torch.where(b > 0, y, 0)], 1), torch.stack([sx, sy], 1))
+    of_field = (output[:, :1] - wanted).square().mean((1, 2, 3))
     of_labels = cross_entropy(output[:, 1:], labels, reduction="none").mean((1, 2))
     assert ((sx == 1) | (sx < 1)).all() and (sx == 1).any() and (sy == 1).any() and (sy == 0).any()
     expected = (0.25 * of_field * (sx < 1) + 0.75 * of_labels * (sy < 1)).mean()
@@ -255,7 +257,12 @@ def test_parts_come_back_too(tmp_path):
     codec = Palette(10, 3, levels=4, step=0.5, spread=True)
     SymmFlow.published(UNET, codec, channels=2).save_pretrained(tmp_path)
     again = opflow.load(tmp_path)
-    assert again.codec == codec and again.shared and not again.targets and again.path == Straight(sigma=1e-4)
+    assert (
+        again.codec == codec
+        and again.shared
+        and not again.label_target
+        and again.path == Straight(sigma=1e-4)
+    )
 
 
 def test_errors_of_the_models():
