@@ -57,10 +57,13 @@ def test_the_improved_flow_learns_both_directions():
     assert 0.6 < spread < 1.4 and distance < 0.5, (spread, distance)  # the mean alone has 0 and 1
     fields, labels = law(64, 11)
     assert metrics.mean_iou(flow.segment(fields).labels, labels, 2) > 0.98
-    mean = flow.synthesise(labels, seed=0, n_steps=1).samples
-    assert metrics.relative_l2(mean, 2.0 * (2.0 * labels[:, None] - 1)).mean() < 0.2
+    draws = flow.synthesise(labels.repeat_interleave(16, 0), seed=0, n_steps=1).samples
+    mean = draws.unflatten(0, (64, 16)).mean(1)  # one step from any noise is the conditional mean
+    assert metrics.relative_l2(mean, 2.0 * (2.0 * labels[:, None] - 1)).mean() < 0.1
     pairs, maps = flow.sample(64, (8, 8), seed=0, method="midpoint", n_steps=8)
-    assert metrics.mean_iou((pairs.samples[:, 0] > 0).long(), maps, 2) > 0.9  # they belong together
+    assert (
+        metrics.mean_iou((pairs.samples[:, 0] > 0).long(), maps, 2) > 0.7
+    )  # they belong together: 0.33 if not
 
 
 def test_the_published_flows_learn_both_directions():
@@ -71,9 +74,17 @@ def test_the_published_flows_learn_both_directions():
     assert 0.6 < spread < 1.6 and distance < 0.6, (spread, distance)
     fields, labels = law(64, 11)
     assert metrics.mean_iou(flow.segment(fields, seed=0).labels, labels, 2) > 0.95
-    sem = SemFlow(UNET, CODEC)
-    trained(sem, sem.loss)
-    assert metrics.mean_iou(sem.segment(fields, n_steps=4).labels, labels, 2) > 0.95
+
+
+@pytest.mark.parametrize("heads", ["velocity", "ends"])
+def test_semflow_learns_both_directions(heads):
+    torch.manual_seed(0)
+    flow = SemFlow(UNET, CODEC, heads=heads)
+    trained(flow, flow.loss, steps=200)
+    fields, labels = law(64, 11)
+    assert metrics.mean_iou(flow.segment(fields, n_steps=4).labels, labels, 2) > 0.95
+    made = flow.synthesise(labels, seed=0, n_steps=4).samples
+    assert metrics.mean_iou((made[:, 0] > 0).long(), labels, 2) > 0.95
 
 
 def test_a_conditional_flow_learns_the_law():
