@@ -218,6 +218,27 @@ def test_labels_of_whole_fields_and_distances():
     assert distances.loss(*batch()).isfinite() and distances.segment(field).labels.shape == (4, 8, 8)
 
 
+@pytest.mark.parametrize("published", [True, False])
+def test_the_loop_of_fixed_steps_goes_both_ways(published):
+    torch.manual_seed(0)
+    flow, (field, labels) = (
+        SymmFlow.published(UNET, OneHot(2)) if published else SymmFlow(UNET, OneHot(2)),
+        batch(),
+    )
+    flow = fitted(flow)
+    there, back = (flow.fixed_steps("heun2", 3, synthesis=s, compile=False) for s in (True, False))
+    drawn = [
+        flow.synthesise(labels, seed=0, **o).samples
+        for o in ({"method": "heun2", "n_steps": 3}, {"sampler": there})
+    ]
+    torch.testing.assert_close(*drawn)
+    found = [
+        flow.segment(field, seed=0, **o).flowed.samples
+        for o in ({"method": "heun2", "n_steps": 3}, {"sampler": back})
+    ]
+    torch.testing.assert_close(*found)
+
+
 def test_pairs_from_noise_alone():
     flow = symmflow()
     fields, labels = flow.sample(3, (6, 8), seed=0, n_steps=3)

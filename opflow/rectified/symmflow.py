@@ -11,9 +11,10 @@ from opflow.operators.base import arguments
 from opflow.rectified.base import RectifiedFlow, device_of, generator_of, require_skew
 from opflow.rectified.codecs import AnchorCodec, Codec
 from opflow.rectified.describe import built, describe
+from opflow.rectified.fixed_steps import FixedSteps
 from opflow.rectified.noise import NoiseSource, White
 from opflow.rectified.paths import Reversed, Straight
-from opflow.rectified.sampling import Flowed, in_chunks, integrate
+from opflow.rectified.sampling import Flowed, Velocity, in_chunks, integrate
 from opflow.rectified.semflow import Segmentation, require_pair, require_share
 from opflow.rectified.velocity import VelocityNetwork, beside
 
@@ -184,13 +185,13 @@ class SymmFlow(RectifiedFlow):
             seed: of the noise in the place of the labels.
             n_steps: as for `integrate`; None for an adaptive `method`.
             chunk: samples that are worked on at a time; all when None.
-            solver: further arguments of `integrate`: `method`, `step_size`, `tolerance`, `keep`.
+            solver: further arguments of `integrate`: `method`, `step_size`, `tolerance`, `power`, `keep`; or
+                `sampler`, made by `fixed_steps`.
         """
         x = self.normalize(field)
         shape = (len(x), self.codec.channels, *x.shape[2:])
         y = torch.randn(shape, generator=generator_of(seed, device_of(self)), dtype=x.dtype, device=x.device)
-        square: Square = ((1.0, 0.0), (0.0, 1.0)) if self.shared else ((1.0, 0.0), (1.0, 1.0))
-        flowed = self._flow(x, y, square, chunk, {"n_steps": n_steps} | solver)
+        flowed = self._flow(x, y, self._square(False), chunk, {"n_steps": n_steps} | solver)
         code = flowed.samples[:, self.channels :]
         return Segmentation(self.codec.decode(code), self.codec.probabilities(code), flowed)
 
@@ -216,7 +217,8 @@ class SymmFlow(RectifiedFlow):
             grid: sizes of the fields, for labels of whole fields.
             seed: of the noise.
             chunk: samples that are worked on at a time; all when None.
-            solver: for `integrate`: `method`, `n_steps`, `step_size`, `tolerance`, `keep`.
+            solver: for `integrate`: `method`, `n_steps`, `step_size`, `tolerance`, `power`, `keep`; or
+                `sampler`, made by `fixed_steps`.
 
         Returns:
             Fields `(batch, channels, *space)` in physical units; the trajectory is that of the joint state,
@@ -227,8 +229,7 @@ class SymmFlow(RectifiedFlow):
         """
         generator = generator_of(seed, device_of(self))
         x, y = self._start(labels, grid, generator)
-        square: Square = ((0.0, 1.0), (1.0, 0.0)) if self.shared else ((0.0, 1.0), (1.0, 1.0))
-        flowed = self._flow(x, y, square, chunk, solver)
+        flowed = self._flow(x, y, self._square(True), chunk, solver)
         fields = self.denormalize(flowed.samples[:, : self.channels])
         return Flowed(fields, flowed.nfe, flowed.times, flowed.trajectory)
 
@@ -259,6 +260,26 @@ class SymmFlow(RectifiedFlow):
         flowed = self._flow(self._noise(like, generator), y, ((0.0, 0.0), (1.0, 1.0)), chunk, solver)
         x, y = flowed.samples.split([self.channels, self.codec.channels], 1)
         return Flowed(self.denormalize(x), flowed.nfe, flowed.times, flowed.trajectory), self.codec.decode(y)
+
+    def fixed_steps(
+        self,
+        method: str = "euler",
+        n_steps: int = 25,
+        *,
+        synthesis: bool = True,
+        power: float = 1.0,
+        compile: bool = True,
+    ) -> FixedSteps:
+        """Make a sampler of fixed steps, compiled once and called often, for one of the two directions.
+
+        Args:
+            method: as for `FixedSteps`, like `n_steps`, `power` and `compile`.
+            n_steps: number of steps.
+            synthesis: from labels to fields; else from fields to labels.
+            power: shorter steps at first.
+            compile: compile a step with torch.compile, at its first call for each shape.
+        """
+        return FixedSteps(self._along(self._square(synthesis)), method, n_steps, power=power, compile=compile)
 
     def reflow_pairs(
         self, labels: Tensor, grid: tuple[int, ...] | None = None, *, seed: int | None = None, **solver
@@ -312,8 +333,14 @@ class SymmFlow(RectifiedFlow):
         code = code.reshape(*code.shape, *(1,) * (field.ndim - code.ndim))
         return code.expand(-1, -1, *field.shape[2:])
 
-    def _flow(self, x: Tensor, y: Tensor, square: Square, chunk: int | None, solver: dict) -> Flowed:
-        """Carry the joint state along a line over the square of times."""
+    def _square(self, synthesis: bool) -> Square:
+        """Times of field and labels at the start and at the end of either task."""
+        if synthesis:
+            return ((0.0, 1.0), (1.0, 0.0)) if self.shared else ((0.0, 1.0), (1.0, 1.0))
+        return ((1.0, 0.0), (0.0, 1.0)) if self.shared else ((1.0, 0.0), (1.0, 1.0))
+
+    def _along(self, square: Square) -> Velocity:
+        """Velocity of the joint state along a line over the square of times."""
         (x0, y0), (x1, y1) = square
 
         def along(z: Tensor, t: Tensor) -> Tensor:
@@ -322,4 +349,14 @@ class SymmFlow(RectifiedFlow):
             vx, vy = self.velocity(field, code, sx, sy)
             return torch.cat([(x1 - x0) * vx, (y1 - y0) * vy], 1)
 
-        return in_chunks(lambda z: integrate(along, z, **solver), chunk, torch.cat([x, y], 1))
+        return along
+
+    def _flow(self, x: Tensor, y: Tensor, square: Square, chunk: int | None, solver: dict) -> Flowed:
+        sampler, keep = solver.pop("sampler", None), solver.get("keep", False)
+
+        def solve(z: Tensor) -> Flowed:
+            if sampler is not None:
+                return sampler(z, keep=keep)
+            return integrate(self._along(square), z, **solver)
+
+        return in_chunks(solve, chunk, torch.cat([x, y], 1))
