@@ -188,8 +188,9 @@ def test_clean_ends_do_not_move():
     torch.testing.assert_close(drawn[:, :, 1:], flow.codec.encode(labels).expand(5, -1, -1, -1, -1))
 
 
-def test_the_improved_loss_counts_what_is_not_clean():
-    flow, (field, labels) = symmflow(weight=0.25), batch(64)
+@pytest.mark.parametrize("head", ["velocity", "target"])
+def test_the_improved_loss_counts_what_is_not_clean(head):
+    flow, (field, labels) = symmflow(weight=0.25, field_head=head, skew=2.0), batch(64)
     generator = seeded(4)
     x1, y1 = flow.normalize(field), flow.codec.encode(labels)
     sx, sy = flow._draw(64, generator, x1, False)
@@ -198,8 +199,9 @@ def test_the_improved_loss_counts_what_is_not_clean():
     a, b = sx.reshape(-1, 1, 1, 1), sy.reshape(-1, 1, 1, 1)
     x, y = (1 - a) * x0 + a * x1, (1 - b) * y0 + b * y1
     rho = (a**2 + (1 - a) ** 2).sqrt()
-    output = flow.network(torch.cat([x / rho, torch.where(b > 0, y, 0)], 1), torch.stack([sx, sy], 1))
-    of_field = (output[:, :1] - ((1 - a) * x1 - a * x0) / rho).square().mean((1, 2, 3))
+    shown, wanted = (x, x1 - x0) if head == "velocity" else (x / rho, ((1 - a) * x1 - a * x0) / rho)
+    output = flow.network(torch.cat([shown, torch.where(b > 0, y, 0)], 1), torch.stack([sx, sy], 1))
+    of_field = (output[:, :1] - wanted).square().mean((1, 2, 3))
     of_labels = cross_entropy(output[:, 1:], labels, reduction="none").mean((1, 2))
     assert ((sx == 1) | (sx < 1)).all() and (sx == 1).any() and (sy == 1).any() and (sy == 0).any()
     expected = (0.25 * of_field * (sx < 1) + 0.75 * of_labels * (sy < 1)).mean()
@@ -214,6 +216,27 @@ def test_labels_of_whole_fields_and_distances():
     assert drawn.samples.shape == (4, 1, 8, 6) and flow.classify(field).probabilities.shape == (4, 2)
     distances = fitted(SymmFlow(UNET, SignedDistance(2)))
     assert distances.loss(*batch()).isfinite() and distances.segment(field).labels.shape == (4, 8, 8)
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_the_loop_of_fixed_steps_goes_both_ways(published):
+    torch.manual_seed(0)
+    flow, (field, labels) = (
+        SymmFlow.published(UNET, OneHot(2)) if published else SymmFlow(UNET, OneHot(2)),
+        batch(),
+    )
+    flow = fitted(flow)
+    there, back = (flow.fixed_steps("heun2", 3, synthesis=s, compile=False) for s in (True, False))
+    drawn = [
+        flow.synthesise(labels, seed=0, **o).samples
+        for o in ({"method": "heun2", "n_steps": 3}, {"sampler": there})
+    ]
+    torch.testing.assert_close(*drawn)
+    found = [
+        flow.segment(field, seed=0, **o).flowed.samples
+        for o in ({"method": "heun2", "n_steps": 3}, {"sampler": back})
+    ]
+    torch.testing.assert_close(*found)
 
 
 def test_pairs_from_noise_alone():
@@ -255,7 +278,12 @@ def test_parts_come_back_too(tmp_path):
     codec = Palette(10, 3, levels=4, step=0.5, spread=True)
     SymmFlow.published(UNET, codec, channels=2).save_pretrained(tmp_path)
     again = opflow.load(tmp_path)
-    assert again.codec == codec and again.shared and not again.targets and again.path == Straight(sigma=1e-4)
+    assert (
+        again.codec == codec
+        and again.shared
+        and not again.label_target
+        and again.path == Straight(sigma=1e-4)
+    )
 
 
 def test_errors_of_the_models():

@@ -214,7 +214,7 @@ class FunctionalFlow(RectifiedFlow):
             guidance: see `velocity`.
             seed: of the noise, or a generator.
             chunk: samples that are worked on at a time; all when None.
-            solver: for `integrate`: `method`, `n_steps`, `step_size`, `tolerance`, `keep`.
+            solver: for `integrate`: `method`, `n_steps`, `step_size`, `tolerance`, `power`, `keep`.
 
         Returns:
             Fields in physical units; the trajectory is normalised.

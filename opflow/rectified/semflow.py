@@ -143,7 +143,7 @@ class SemFlow(RectifiedFlow):
         Args:
             field: `(batch, channels, *space)`, in physical units.
             chunk: samples that are worked on at a time; all when None.
-            solver: for `integrate`: `method`, `n_steps`, `step_size`, `tolerance`, `keep`.
+            solver: for `integrate`: `method`, `n_steps`, `step_size`, `tolerance`, `power`, `keep`.
         """
         z0 = self.normalize(field)
         flowed = in_chunks(lambda z: integrate(self.velocity, z, **solver), chunk, z0)

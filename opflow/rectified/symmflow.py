@@ -11,9 +11,10 @@ from opflow.operators.base import arguments
 from opflow.rectified.base import RectifiedFlow, device_of, generator_of, require_skew
 from opflow.rectified.codecs import AnchorCodec, Codec
 from opflow.rectified.describe import built, describe
+from opflow.rectified.fixed_steps import FixedSteps
 from opflow.rectified.noise import NoiseSource, White
 from opflow.rectified.paths import Reversed, Straight
-from opflow.rectified.sampling import Flowed, in_chunks, integrate
+from opflow.rectified.sampling import Flowed, Velocity, in_chunks, integrate
 from opflow.rectified.semflow import Segmentation, require_pair, require_share
 from opflow.rectified.velocity import VelocityNetwork, beside
 
@@ -33,9 +34,9 @@ class SymmFlow(RectifiedFlow):
     The published form, `SymmFlow.published`, is one diagonal of the square, :math:`(t, 1 - t)`: either of the
     two appears while the other is lost, and the network learns both velocities by least squares. With
     `times="separate"` what is given stays clean, and the whole square is learned, pairs from noise alone
-    included. With `heads="target"` the network predicts the labels by cross-entropy, and by least squares
-    what lies across the path of the field (`Path.across`), at time 0 the field itself. Velocities follow from
-    them: one step segments as a network trained for that alone, and one step synthesises the mean field.
+    included. With `label_head="target"` labels are learned by cross-entropy, and their velocity is that
+    towards the mean code: one step segments as a network trained for that alone. With `field_head="target"`
+    the network predicts what lies across the path of the field (`Path.across`), at time 0 the mean field.
 
     Args:
         network: see `VelocityNetwork`.
@@ -43,11 +44,12 @@ class SymmFlow(RectifiedFlow):
         channels: channels of the field.
         noise: law of the field at time 0, a `NoiseSource` or its description; that of codes is white.
         times: "separate", or "shared" as published.
-        heads: "target", or "velocity" as published.
+        field_head: "velocity", as published, or "target".
+        label_head: "target", by least squares for codes without anchors, or "velocity" as published.
         weight: share w of the field in the loss, :math:`w L_x + (1 - w) L_y`.
         sigma: share of the start that is left at the end of a path.
         skew: times of the field are drawn as :math:`u^{skew}`, u uniform: above 1 more of them lie near the
-            noise, where white noise decides early what becomes of it. Sample with `power=skew`.
+            noise, where white noise decides early what becomes of it.
 
     Shapes:
         fields `(batch, channels, *space)`; labels `(batch, *space)`, or `(batch,)` for whole fields, which
@@ -76,10 +78,11 @@ class SymmFlow(RectifiedFlow):
         channels: int = 1,
         noise: NoiseSource | Mapping[str, Any] | None = None,
         times: str = "separate",
-        heads: str = "target",
+        field_head: str = "velocity",
+        label_head: str = "target",
         weight: float = 0.5,
         sigma: float = 0.0,
-        skew: float = 2.0,
+        skew: float = 1.0,
     ):
         config = arguments(locals())
         super().__init__(channels)
@@ -88,18 +91,20 @@ class SymmFlow(RectifiedFlow):
         self.config = config | {"codec": describe(self.codec), "noise": describe(self.noise)}
         for name, value, known in (
             ("times", times, ("separate", "shared")),
-            ("heads", heads, ("target", "velocity")),
+            ("field_head", field_head, ("velocity", "target")),
+            ("label_head", label_head, ("target", "velocity")),
         ):
             if value not in known:
                 raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, known))}")
         require_share(weight)
         require_skew(skew)
         self.skew = skew
-        self.shared, self.targets, self.weight = times == "shared", heads == "target", weight
+        self.shared, self.weight = times == "shared", weight
+        self.field_target, self.label_target = field_head == "target", label_head == "target"
         self.path = Straight(sigma)
         self.label_path = Reversed(self.path)
         # Codes without anchors are predicted by least squares.
-        self.classifies = self.targets and isinstance(self.codec, AnchorCodec)
+        self.classifies = self.label_target and isinstance(self.codec, AnchorCodec)
         labels = self.codec.n_classes if self.classifies else self.codec.channels
         n_in = channels + self.codec.channels
         self.network = VelocityNetwork(network, n_in, channels + labels, n_times=1 if self.shared else 2)
@@ -107,7 +112,7 @@ class SymmFlow(RectifiedFlow):
     @classmethod
     def published(cls, network: Mapping[str, Any], codec: Codec, channels: int = 1, weight: float = 0.7):
         """Make the flow as it was published."""
-        options = {"times": "shared", "heads": "velocity", "sigma": 1e-4, "skew": 1.0}
+        options = {"times": "shared", "label_head": "velocity", "sigma": 1e-4}
         return cls(network, codec, channels, weight=weight, **options)
 
     def loss(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -131,7 +136,7 @@ class SymmFlow(RectifiedFlow):
         """
         require_pair(field, labels, self.channels)
         x1, y1 = self.normalize(field), self._code(labels, field)
-        if not self.targets:
+        if not self.label_target:
             y1 = self.codec.perturb(y1, generator)
         sx, sy = self._draw(len(x1), generator, x1, noise is not None)
         x0 = self._noise(x1, generator) if noise is None else noise
@@ -139,17 +144,17 @@ class SymmFlow(RectifiedFlow):
         x, vx = self.path.point(x0, x1, sx)
         y, vy = self.label_path.point(y0, y1, sy)
         heads = self._heads(x, y, sx, sy)
-        if not self.targets:
-            return self.weight * _mean(heads[0] - vx) + (1 - self.weight) * _mean(heads[1] - vy)
-        # What is clean already is not there to be learned.
-        field_loss = (heads[0] - self.path.across(x0, x1, sx)).square().flatten(1).mean(1) * (sx < 1)
+        field_loss = (heads[0] - (self.path.across(x0, x1, sx) if self.field_target else vx)).square()
         if self.classifies:
             wanted = labels.reshape(*labels.shape, *(1,) * (field.ndim - 1 - labels.ndim))
-            wrong = cross_entropy(heads[1], wanted.expand(-1, *field.shape[2:]), reduction="none")
+            label_loss = cross_entropy(heads[1], wanted.expand(-1, *field.shape[2:]), reduction="none")
         else:
-            wrong = (heads[1] - y1).square().mean(1)
-        label_loss = wrong.flatten(1).mean(1) * (sy < 1)
-        return (self.weight * field_loss + (1 - self.weight) * label_loss).mean()
+            label_loss = (heads[1] - (y1 if self.label_target else vy)).square()
+        # With separate times, what is clean already is not there to be learned.
+        of_field, of_labels = field_loss.flatten(1).mean(1), label_loss.flatten(1).mean(1)
+        if not self.shared:
+            of_field, of_labels = of_field * (sx < 1), of_labels * (sy < 1)
+        return (self.weight * of_field + (1 - self.weight) * of_labels).mean()
 
     def field_of(self, x: Tensor, y: Tensor) -> Tensor:
         """Return x: pairs are of a field and its labels."""
@@ -164,12 +169,12 @@ class SymmFlow(RectifiedFlow):
     def velocity(self, x: Tensor, y: Tensor, sx: Tensor, sy: Tensor) -> tuple[Tensor, Tensor]:
         """Velocities of a normalised field and a code, each with respect to its own time `(batch,)`."""
         field, label = self._heads(x, y, sx, sy)
-        if not self.targets:
-            return field, label
         if self.classifies:
             assert isinstance(self.codec, AnchorCodec)
             label = self.codec.mean(label.softmax(1))
-        return self.path.velocity_across(field, x, sx), self.label_path.velocity_to(label, y, sy)
+        if self.label_target:
+            label = self.label_path.velocity_to(label, y, sy)
+        return self.path.velocity_across(field, x, sx) if self.field_target else field, label
 
     def segment(
         self,
@@ -190,13 +195,13 @@ class SymmFlow(RectifiedFlow):
             seed: of the noise in the place of the labels.
             n_steps: as for `integrate`; None for an adaptive `method`.
             chunk: samples that are worked on at a time; all when None.
-            solver: further arguments of `integrate`: `method`, `step_size`, `tolerance`, `keep`.
+            solver: further arguments of `integrate`: `method`, `step_size`, `tolerance`, `power`, `keep`; or
+                `sampler`, made by `fixed_steps`.
         """
         x = self.normalize(field)
         shape = (len(x), self.codec.channels, *x.shape[2:])
         y = torch.randn(shape, generator=generator_of(seed, device_of(self)), dtype=x.dtype, device=x.device)
-        square: Square = ((1.0, 0.0), (0.0, 1.0)) if self.shared else ((1.0, 0.0), (1.0, 1.0))
-        flowed = self._flow(x, y, square, chunk, {"n_steps": n_steps} | solver)
+        flowed = self._flow(x, y, self._square(False), chunk, {"n_steps": n_steps} | solver)
         code = flowed.samples[:, self.channels :]
         return Segmentation(self.codec.decode(code), self.codec.probabilities(code), flowed)
 
@@ -222,7 +227,8 @@ class SymmFlow(RectifiedFlow):
             grid: sizes of the fields, for labels of whole fields.
             seed: of the noise.
             chunk: samples that are worked on at a time; all when None.
-            solver: for `integrate`: `method`, `n_steps`, `step_size`, `tolerance`, `keep`.
+            solver: for `integrate`: `method`, `n_steps`, `step_size`, `tolerance`, `power`, `keep`; or
+                `sampler`, made by `fixed_steps`.
 
         Returns:
             Fields `(batch, channels, *space)` in physical units; the trajectory is that of the joint state,
@@ -233,8 +239,7 @@ class SymmFlow(RectifiedFlow):
         """
         generator = generator_of(seed, device_of(self))
         x, y = self._start(labels, grid, generator)
-        square: Square = ((0.0, 1.0), (1.0, 0.0)) if self.shared else ((0.0, 1.0), (1.0, 1.0))
-        flowed = self._flow(x, y, square, chunk, solver)
+        flowed = self._flow(x, y, self._square(True), chunk, solver)
         fields = self.denormalize(flowed.samples[:, : self.channels])
         return Flowed(fields, flowed.nfe, flowed.times, flowed.trajectory)
 
@@ -266,6 +271,26 @@ class SymmFlow(RectifiedFlow):
         x, y = flowed.samples.split([self.channels, self.codec.channels], 1)
         return Flowed(self.denormalize(x), flowed.nfe, flowed.times, flowed.trajectory), self.codec.decode(y)
 
+    def fixed_steps(
+        self,
+        method: str = "euler",
+        n_steps: int = 25,
+        *,
+        synthesis: bool = True,
+        power: float = 1.0,
+        compile: bool = True,
+    ) -> FixedSteps:
+        """Make a sampler of fixed steps, compiled once and called often, for one of the two directions.
+
+        Args:
+            method: as for `FixedSteps`, like `n_steps`, `power` and `compile`.
+            n_steps: number of steps.
+            synthesis: from labels to fields; else from fields to labels.
+            power: shorter steps at first.
+            compile: compile a step with torch.compile, at its first call for each shape.
+        """
+        return FixedSteps(self._along(self._square(synthesis)), method, n_steps, power=power, compile=compile)
+
     def reflow_pairs(
         self, labels: Tensor, grid: tuple[int, ...] | None = None, *, seed: int | None = None, **solver
     ) -> tuple[Tensor, Tensor]:
@@ -280,8 +305,9 @@ class SymmFlow(RectifiedFlow):
 
     def _heads(self, x: Tensor, y: Tensor, sx: Tensor, sy: Tensor) -> tuple[Tensor, Tensor]:
         times = sx[:, None] if self.shared else torch.stack([sx, sy], 1)
-        if self.targets:  # pure noise says nothing of the labels, and only disturbs
+        if self.field_target:
             x = x / self.path.size(x, sx)
+        if self.label_target:  # pure noise says nothing of the labels, and only disturbs
             y = y * (sy > 0).reshape(-1, *(1,) * (y.ndim - 1))
         output = self.network(beside(x, [y], on_points=False), times)
         return output[:, : self.channels], output[:, self.channels :]
@@ -306,7 +332,7 @@ class SymmFlow(RectifiedFlow):
             raise ValueError("labels of whole fields need the grid of the fields: give grid=(n, m)")
         like = self.normalizer.input_mean.new_empty(len(labels), self.channels, *space)
         y = self._code(labels, like)
-        return self._noise(like, generator), y if self.targets else self.codec.perturb(y, generator)
+        return self._noise(like, generator), y if self.label_target else self.codec.perturb(y, generator)
 
     def _noise(self, like: Tensor, generator) -> Tensor:
         options = {"channels": self.channels, "dtype": like.dtype}
@@ -317,8 +343,14 @@ class SymmFlow(RectifiedFlow):
         code = code.reshape(*code.shape, *(1,) * (field.ndim - code.ndim))
         return code.expand(-1, -1, *field.shape[2:])
 
-    def _flow(self, x: Tensor, y: Tensor, square: Square, chunk: int | None, solver: dict) -> Flowed:
-        """Carry the joint state along a line over the square of times."""
+    def _square(self, synthesis: bool) -> Square:
+        """Times of field and labels at the start and at the end of either task."""
+        if synthesis:
+            return ((0.0, 1.0), (1.0, 0.0)) if self.shared else ((0.0, 1.0), (1.0, 1.0))
+        return ((1.0, 0.0), (0.0, 1.0)) if self.shared else ((1.0, 0.0), (1.0, 1.0))
+
+    def _along(self, square: Square) -> Velocity:
+        """Velocity of the joint state along a line over the square of times."""
         (x0, y0), (x1, y1) = square
 
         def along(z: Tensor, t: Tensor) -> Tensor:
@@ -327,8 +359,14 @@ class SymmFlow(RectifiedFlow):
             vx, vy = self.velocity(field, code, sx, sy)
             return torch.cat([(x1 - x0) * vx, (y1 - y0) * vy], 1)
 
-        return in_chunks(lambda z: integrate(along, z, **solver), chunk, torch.cat([x, y], 1))
+        return along
 
+    def _flow(self, x: Tensor, y: Tensor, square: Square, chunk: int | None, solver: dict) -> Flowed:
+        sampler, keep = solver.pop("sampler", None), solver.get("keep", False)
 
-def _mean(error: Tensor) -> Tensor:
-    return error.square().mean()
+        def solve(z: Tensor) -> Flowed:
+            if sampler is not None:
+                return sampler(z, keep=keep)
+            return integrate(self._along(square), z, **solver)
+
+        return in_chunks(solve, chunk, torch.cat([x, y], 1))
