@@ -3,14 +3,14 @@
     python benchmarks/field_flow.py                       # 300 s of training, one thread
     python benchmarks/field_flow.py --layer cinc --seconds 600
 
-Fields are of decaying two-dimensional turbulence on 32 x 32 points, at time 2, viscosity 1e-3: 2,000 to train on,
-each shifted and turned at random when it is drawn, which are symmetries of the law. Then
+Fields are of decaying two-dimensional turbulence on 32 x 32 points, at time 2, viscosity 1e-3: 2,000 to train
+on, each shifted and turned at random when it is drawn, which are symmetries of the law. Then
 
 - the energy spectrum of 2,000 samples beside that of 2,000 other fields of the law: the largest relative
   difference over all shells with more than a thousandth of the peak's energy, and what two halves of the true
   fields differ by;
-- the area under the curve (AUROC) of `OODScore`, fitted to 1,000 further fields, between 500 unseen fields and 500 of
-  another viscosity or with a forcing.
+- the area under the curve (AUROC) of `OODScore`, fitted to 1,000 further fields, between 500 unseen fields
+  and 500 of another viscosity or with a forcing.
 """
 
 import argparse
@@ -97,7 +97,11 @@ class Turned:
 
         found = []
         for i in indices:
-            shift, turn, mirror = torch.randint(32, (2,)), int(torch.randint(4, ())), int(torch.randint(2, ()))
+            shift, turn, mirror = (
+                torch.randint(32, (2,)),
+                int(torch.randint(4, ())),
+                int(torch.randint(2, ())),
+            )
             u = self.fields[i].roll(tuple(shift.tolist()), (1, 2)).rot90(turn, (1, 2))
             found.append(-u.flip(1) if mirror else u)
         return torch.zeros(len(found), 1), torch.stack(found)
