@@ -4,7 +4,7 @@ The gain is in memory: the ReLUs and their gradients overwrite what the convolut
 nodes write new memory for each.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -56,7 +56,8 @@ class _ReluNet(torch.autograd.Function):
         if torch.is_grad_enabled():
             return reference_gradients(relu_net_reference, inputs, needs, grad)
         x, w1, b1, w2, _, w3, b3 = inputs
-        grad, w3, b3 = conv3x3_gradients(grad, second, w3, b3, 1, (True, *needs[5:]))
+        inner, w3, b3 = conv3x3_gradients(grad, second, w3, b3, 1, (True, *needs[5:]))
+        grad = cast(Tensor, inner)
         grad, w2, b2 = _back(_mask_(grad, second, 0, grad_input=grad), first, w2, [True, *needs[3:5]])
         grad = _mask_(grad, first, 0, grad_input=grad)
         if b1.ndim == 1:
