@@ -79,6 +79,7 @@ def build(name: str, shape: Shape, levels: int, steps: int, width: int, bins: in
         return NormflowsGlow(shape, levels, steps, width, bins)
     layer, _, coupling = name.partition("-")
     options = {"layer": layer, "hidden_channels": width, "coupling": coupling or "affine", "bins": bins}
+    options["kernel_size"] = 2 if layer == "inverse" else 3  # as published for CIFAR-10
     return ImageFlow(shape, levels, steps, **options)
 
 

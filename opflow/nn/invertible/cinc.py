@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from opflow.kernels import causal_conv, causal_solve
+from opflow.nn.convolution import channels_last
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
@@ -64,7 +65,7 @@ class CInCConv(Bijection):
         """Solve."""
         weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
         x = causal_solve(z if shift is None else z - shift, weight, reverse=self.reverse)
-        return x, (-space_size(z) * log).expand(len(z))
+        return channels_last(x), (-space_size(z) * log).expand(len(z))
 
     def _assemble(self) -> tuple[Tensor, Tensor | None, Tensor]:
         weight, log = self.weight(), self.weight.corner.log_abs_det()

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from opflow.kernels import causal_conv, causal_solve
+from opflow.nn.convolution import channels_last
 from opflow.nn.invertible.bijection import Bijection
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight
 from opflow.nn.invertible.remembered import Remembered
@@ -49,7 +50,8 @@ class FInCConv(Bijection):
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Solve."""
-        return causal_solve(z, self._weight(), reverse=ORIENTATIONS, groups=4), z.new_zeros(len(z))
+        x = causal_solve(z, self._weight(), reverse=ORIENTATIONS, groups=4)
+        return channels_last(x), z.new_zeros(len(z))
 
     def _weight(self) -> Tensor:
         return self._kernel(self.weight, *self.parameters(), *self.buffers())

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from opflow.kernels import causal_conv, causal_solve
+from opflow.nn.convolution import channels_last
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
@@ -57,7 +58,7 @@ class InverseConv(Bijection):
             self.norm.fit(x)
         weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
         z = causal_solve(x if shift is None else x - shift, weight, reverse=self.reverse)
-        return z, (-space_size(x) * log).expand(len(x))
+        return channels_last(z), (-space_size(x) * log).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Convolve."""
