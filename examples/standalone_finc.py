@@ -1,8 +1,8 @@
 """FInC Flow on one page, in plain torch: a density of images that is exact, with samples in one pass.
 
-A convolution padded at one corner is a block-triangular matrix: its determinant is known, and its inverse is a
-recurrence that runs over all pixels of an anti-diagonal at once. This file learns the digits of scikit-learn,
-prints bits per dimension on digits that it has not seen, and draws samples.
+A convolution padded at one corner is a block-triangular matrix: its determinant is known, and its inverse is
+a recurrence that runs over all pixels of an anti-diagonal at once. This file learns scikit-learn's digits, prints
+bits per dimension on digits that it has not seen, and draws samples.
 
     python examples/standalone_finc.py                # half a minute on one core
     python examples/standalone_finc.py --seconds 100  # better
@@ -244,7 +244,8 @@ def main() -> None:
     print(f"{step} steps, {bits:.3f} bits per dimension on {len(test)} unseen digits (uniform: 4.087)")
     print(f"100 samples; encoded and decoded again they differ by {error:.1e}")
 
-    sheet = samples.view(10, 10, 8, 8).permute(0, 2, 1, 3).reshape(80, 80)
+    framed = F.pad(samples, (1, 1, 1, 1), value=0.5)
+    sheet = framed.view(10, 10, 10, 10).permute(0, 2, 1, 3).reshape(100, 100)
     figure = Figure(figsize=(5, 5))
     axes = figure.add_axes((0, 0, 1, 1), frame_on=False, xticks=[], yticks=[])
     axes.imshow(sheet.numpy(), cmap="gray", vmin=0, vmax=1)
