@@ -46,7 +46,7 @@ def actions(flow, images):
     import torch
 
     x = (images + torch.rand(images.shape)) / 256
-    optimizer = torch.optim.Adamax(flow.parameters(), 1e-3)
+    optimizer = torch.optim.Adamax(flow.parameters(), 1e-3, foreach=True)
 
     def step():
         optimizer.zero_grad(set_to_none=True)

@@ -87,10 +87,14 @@ TASKS = {"darcy": Darcy}
 
 
 class Model:
-    """What is trained, and what it can do: `segment(fields, n)`, `draw(labels, **solver)`, `mean(labels)`."""
+    """What is trained, and what it can do: `segment(fields, n)`, `draw(labels, **solver)`, `mean(labels)`.
+
+    A `turned` model sees each batch under a random symmetry of the square, which is one of the law.
+    """
 
     def __init__(self, module, loss: Callable, segment=None, draw=None, mean=None):
         self.module, self.loss, self.segment, self.draw = module, loss, segment, draw
+        self.turned = False
         self.mean = mean or (draw and (lambda y: draw(y, n_steps=1)))
 
 
@@ -188,6 +192,10 @@ def models() -> dict[str, Callable]:
     def symm(**options):
         return SymmFlow(UNET, Palette(2, 1), **options)
 
+    def turned(model: Model) -> Model:
+        model.turned = True
+        return model
+
     return {
         "unet-ce": lambda task: one_way(UNET, "labels", task),
         "fno-ce": lambda task: one_way(FNO, "labels", task),
@@ -200,6 +208,11 @@ def models() -> dict[str, Callable]:
         "symmflow-published": lambda task: unified(SymmFlow.published(UNET, Palette(2, 1)), task),
         "semflow": lambda task: unified(SemFlow(UNET, wide, heads="ends"), task),
         "symmflow": lambda task: unified(symm(), task),
+        # The improved form: separate times, labels by cross-entropy, the symmetry of the law. And what the
+        # symmetry alone does for the others.
+        "turned-symmflow": lambda task: turned(unified(symm(), task)),
+        "turned-unet-ce": lambda task: turned(one_way(UNET, "labels", task)),
+        "turned-flow-to-field": lambda task: turned(one_way_flow("field", task)),
         # Parts of it changed one at a time; only on request.
         "symmflow-function-noise": lambda task: unified(symm(noise=function_noise), task),
         "symmflow-target-head": lambda task: unified(symm(field_head="target"), task),
@@ -237,15 +250,20 @@ def train(module, loss: Callable, seconds: float) -> int:
     return step
 
 
-def batches(seed: int, *of, size: int = 32) -> Callable:
-    """A function that draws batches of tensors that belong together."""
+def batches(seed: int, *of, size: int = 32, turned: bool = False) -> Callable:
+    """A function that draws batches of tensors that belong together, `turned` by quarters and mirrored."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
 
     def draw():
         index = torch.randint(len(of[0]), (size,), generator=generator)
-        return [x[index] for x in of] + [generator]
+        parts = [x[index] for x in of]
+        if turned:
+            quarters, mirror = (int(torch.randint(n, (), generator=generator)) for n in (4, 2))
+            parts = [x.rot90(quarters, (-2, -1)) for x in parts]
+            parts = [(x.mT if mirror else x).contiguous() for x in parts]
+        return [*parts, generator]
 
     return draw
 
@@ -348,8 +366,8 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=["darcy"])
     parser.add_argument("--models", nargs="+", choices=known, default=usual)
     parser.add_argument("--seconds", type=float, default=180.0, help="CPU seconds of training per model")
-    parser.add_argument("--masks", type=int, default=256, help="test pairs")
-    parser.add_argument("--draws", type=int, default=16, help="fields drawn for each of them")
+    parser.add_argument("--masks", type=int, default=128, help="test pairs")
+    parser.add_argument("--draws", type=int, default=8, help="fields drawn for each of them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", type=Path, default=ROWS, help="where the rows are kept")
     options = parser.parse_args()
@@ -370,7 +388,7 @@ def main() -> None:
                     continue
                 torch.manual_seed(seed)
                 model = models()[model_name](task)
-                draw = batches(seed, *task.training)
+                draw = batches(seed, *task.training, turned=model.turned)
                 steps = train(model.module, lambda m=model, d=draw: m.loss(*d()), options.seconds)
                 count = sum(p.numel() for p in model.module.parameters())
                 head = {"task": name, "model": model_name, "seed": seed, "seconds": options.seconds}

@@ -46,7 +46,7 @@ class Task:
 TASKS = {
     task.name: task
     for task in (
-        Task("digits", 17, 1500, 150, levels=2, steps=8, width=64, batch=128, learning_rate=2e-3, decay=3.0),
+        Task("digits", 17, 1500, 150, levels=2, steps=8, width=64, batch=128, learning_rate=2e-3, decay=0.5),
         Task("mnist", 256, 8000, 500, levels=2, steps=8, width=64, batch=64, learning_rate=2e-3, decay=0.5),
     )
 }

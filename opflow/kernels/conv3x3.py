@@ -5,6 +5,7 @@ It pays where tiles stay in a core's cache between its steps, which `opflow.kern
 Rounding errors are a few times those of the direct sum, 1e-6 and less of the result.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from math import ceil
 from typing import Any
@@ -66,8 +67,6 @@ class _Conv3x3(torch.autograd.Function):
     @staticmethod
     @torch.autocast("cpu", enabled=False)
     def backward(ctx: Any, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        from opflow.kernels.cpu import winograd
-
         x, weight, bias = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
         if torch.is_grad_enabled() or not runs_compiled(grad, x, weight):
@@ -78,15 +77,36 @@ class _Conv3x3(torch.autograd.Function):
                 grad,
             )
             return *grads, None
-        grad = grad.movedim(1, -1).contiguous()
-        grad_x = grad_weight = None
-        if needs_x:
-            # The transpose is the convolution with the weights turned by half a turn, in and out exchanged.
-            turned = winograd.transform_weight(weight.flip(2, 3).permute(2, 3, 0, 1).contiguous())
-            grad_x = empty((len(x), *x.shape[2:], x.shape[1]), x)
-            winograd.convolve(grad, turned, None, 2 - ctx.pad, grad_x)
-            grad_x = grad_x.movedim(-1, 1)
-        if needs_weight:
-            spectrum = winograd.weight_gradient(x.movedim(1, -1).contiguous(), grad, ctx.pad)
-            grad_weight = winograd.adjoint_of_transform_weight(spectrum).permute(3, 2, 0, 1)
-        return grad_x, grad_weight, grad.sum((0, 1, 2)) if needs_bias else None, None
+        return *_gradients(grad, x, weight, ctx.pad, (needs_x, needs_weight, needs_bias)), None
+
+
+def conv3x3_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, pad: int, needed: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of input, weight and bias of `conv3x3`, those needed; not differentiable."""
+    if runs_compiled(grad, x, weight, bias) and _pays(x, weight, bias, pad):
+        return _gradients(grad, x, weight, pad, needed)
+    one, sides = [1, 1], [pad, pad]
+    return torch.ops.aten.convolution_backward(
+        grad, x, weight, [len(weight)], one, sides, one, False, [0, 0], 1, list(needed)
+    )
+
+
+def _gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, pad: int, needed: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    from opflow.kernels.cpu import winograd
+
+    needs_x, needs_weight, needs_bias = needed
+    grad = grad.movedim(1, -1).contiguous()
+    grad_x = grad_weight = None
+    if needs_x:
+        # The transpose is the convolution with the weights turned by half a turn, in and out exchanged.
+        turned = winograd.transform_weight(weight.flip(2, 3).permute(2, 3, 0, 1).contiguous())
+        grad_x = empty((len(x), *x.shape[2:], x.shape[1]), x)
+        winograd.convolve(grad, turned, None, 2 - pad, grad_x)
+        grad_x = grad_x.movedim(-1, 1)
+    if needs_weight:
+        spectrum = winograd.weight_gradient(x.movedim(1, -1).contiguous(), grad, pad)
+        grad_weight = winograd.adjoint_of_transform_weight(spectrum).permute(3, 2, 0, 1)
+    return grad_x, grad_weight, grad.sum((0, 1, 2)) if needs_bias else None

@@ -4,14 +4,14 @@ The gain is in memory: the ReLUs and their gradients overwrite what the convolut
 nodes write new memory for each.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
 from opflow.kernels.backend import is_eager, reference_gradients
-from opflow.kernels.conv3x3 import conv3x3
+from opflow.kernels.conv3x3 import conv3x3, conv3x3_gradients
 
 _gradients = torch.ops.aten.convolution_backward
 _mask_ = torch.ops.aten.threshold_backward.grad_input
@@ -55,8 +55,9 @@ class _ReluNet(torch.autograd.Function):
         needs = ctx.needs_input_grad
         if torch.is_grad_enabled():
             return reference_gradients(relu_net_reference, inputs, needs, grad)
-        x, w1, b1, w2, _, w3, _ = inputs
-        grad, w3, b3 = _back(grad, second, w3, [True, *needs[5:]])
+        x, w1, b1, w2, _, w3, b3 = inputs
+        inner, w3, b3 = conv3x3_gradients(grad, second, w3, b3, 1, (True, *needs[5:]))
+        grad = cast(Tensor, inner)
         grad, w2, b2 = _back(_mask_(grad, second, 0, grad_input=grad), first, w2, [True, *needs[3:5]])
         grad = _mask_(grad, first, 0, grad_input=grad)
         if b1.ndim == 1:
