@@ -1,8 +1,8 @@
 """FInC Flow on one page, in plain torch: a density of images that is exact, with samples in one pass.
 
 A convolution padded at one corner is a block-triangular matrix: its determinant is known, and its inverse is
-a recurrence that runs over all pixels of an anti-diagonal at once. This file learns scikit-learn's digits, prints
-bits per dimension on digits that it has not seen, and draws samples.
+a recurrence that runs over all pixels of an anti-diagonal at once. This file learns scikit-learn's digits,
+prints bits per dimension on digits that it has not seen, and draws samples.
 
     python examples/standalone_finc.py                # half a minute on one core
     python examples/standalone_finc.py --seconds 100  # better
