@@ -94,4 +94,4 @@ class FieldFlow(Flow):
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the nats per value of each field y, under conditions x."""
-        return -self.log_prob(y, self.condition_of(x)) / y[0].numel()
+        return -self.log_prob(y, self.condition_of(x)) / y.shape[1:].numel()

@@ -98,7 +98,7 @@ class ImageFlow(Flow):
 
         Raises:
             TypeError: x is not of integers.
-            ValueError: values out of range, or shapes that do not fit.
+            ValueError: values out of range, no draws, or shapes that do not fit.
             FloatingPointError: the density is not finite; the message names the layer and the remedy.
         """
         if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
@@ -111,6 +111,8 @@ class ImageFlow(Flow):
                 f"pixels should lie between 0 and {self.bins - 1}, found {int(x.min())} to {int(x.max())}: "
                 f"build the flow with bins={int(x.max()) + 1}, or requantise the images"
             )
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1, got {draws}")
         dims, like = math.prod(self.shape), self._like
         values = x.to(like)
         self._check(values)

@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from opflow.runs.actions import certify, compare, evaluate_run, export, save_evaluation, train
     from opflow.runs.config import RUNS, RunConfig
     from opflow.runs.evaluation import Evaluation, evaluate
+    from opflow.runs.images import ImageSet, open_images
     from opflow.runs.prediction import predict
     from opflow.runs.sampling import Sampled, sample
 
 _HOMES = {
     "RUNS": "opflow.runs.config",
     "Evaluation": "opflow.runs.evaluation",
+    "ImageSet": "opflow.runs.images",
     "RunConfig": "opflow.runs.config",
     "Sampled": "opflow.runs.sampling",
     "certify": "opflow.runs.actions",
@@ -21,6 +23,7 @@ _HOMES = {
     "evaluate": "opflow.runs.evaluation",
     "evaluate_run": "opflow.runs.actions",
     "export": "opflow.runs.actions",
+    "open_images": "opflow.runs.images",
     "predict": "opflow.runs.prediction",
     "sample": "opflow.runs.sampling",
     "save_evaluation": "opflow.runs.actions",
@@ -30,6 +33,7 @@ _HOMES = {
 __all__ = [
     "RUNS",
     "Evaluation",
+    "ImageSet",
     "RunConfig",
     "Sampled",
     "certify",
@@ -37,6 +41,7 @@ __all__ = [
     "evaluate",
     "evaluate_run",
     "export",
+    "open_images",
     "predict",
     "sample",
     "save_evaluation",
