@@ -6,13 +6,14 @@ from pde_data.lazy import attach
 
 if TYPE_CHECKING:
     from opflow.runs.actions import certify, compare, evaluate_run, export, save_evaluation, train
-    from opflow.runs.config import RUNS, RunConfig
+    from opflow.runs.config import RunConfig
     from opflow.runs.evaluation import Evaluation, evaluate
+    from opflow.runs.named import RUNS
     from opflow.runs.prediction import predict
     from opflow.runs.sampling import Sampled, sample
 
 _HOMES = {
-    "RUNS": "opflow.runs.config",
+    "RUNS": "opflow.runs.named",
     "Evaluation": "opflow.runs.evaluation",
     "RunConfig": "opflow.runs.config",
     "Sampled": "opflow.runs.sampling",
