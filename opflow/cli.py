@@ -206,10 +206,12 @@ def sample(
     temperature: float = 1.0,
     label: int | None = None,
     seed: int = 0,
+    film: Path | None = None,
 ) -> None:
     """Draw samples from a flow, as a picture or a netCDF file.
 
-    example: opflow sample runs/digits --n 100 --out digits.png
+    examples: opflow sample runs/digits --n 100 --out digits.png
+    opflow sample runs/darcy --n 16 --film darcy.gif
 
     Args:
         run: Folder of the run.
@@ -218,10 +220,11 @@ def sample(
         temperature: Factor on the noise; below 1 for samples nearer to the mode.
         label: The class to draw from, for a flow over classes; all in turn by default.
         seed: Seed of the noise.
+        film: A .gif of the way from labels to fields and back, for SemFlow and SymmFlow.
     """
     from opflow import runs
 
-    made = runs.sample(run, out, n=n, temperature=temperature, label=label, seed=seed)
+    made = runs.sample(run, out, n=n, temperature=temperature, label=label, seed=seed, film=film)
     print(f"{made.path}: {made.n} samples in {made.seconds:.2f} s")
 
 
@@ -297,6 +300,7 @@ def list_known() -> None:
     """List the named runs, the operators and the flows."""
     from opflow.flows import FLOWS
     from opflow.operators import OPERATORS
+    from opflow.rectified import RECTIFIED
     from opflow.runs import RUNS
 
     _print_table(("run", "what it is"), [(name, text) for name, (text, _) in RUNS.items()])
@@ -304,7 +308,8 @@ def list_known() -> None:
     rows = [(name, (operator.__doc__ or "").split("\n")[0]) for name, operator in OPERATORS.items()]
     _print_table(("operator", "what it is"), [*rows, ("neuralop:NAME", "any model of neuraloperator.")])
     print()
-    _print_table(("flow", "what it is"), [(n, (f.__doc__ or "").split("\n")[0]) for n, f in FLOWS.items()])
+    flows = {**FLOWS, **RECTIFIED}
+    _print_table(("flow", "what it is"), [(n, (f.__doc__ or "").split("\n")[0]) for n, f in flows.items()])
 
 
 def _registry():

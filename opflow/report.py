@@ -102,6 +102,13 @@ _METRIC_NAMES = {
     "vrmse": "VRMSE",
     "bits_per_dim": "bits/dim",
     "nats_per_dim": "nats/dim",
+    "loss": "loss",
+    "mean_iou": "mIoU",
+    "pixel_accuracy": "points right",
+    "accuracy": "accuracy",
+    "histogram": "histograms apart",
+    "swd": "SWD of samples",
+    "swd_floor": "SWD of two halves of the data",
 }
 
 
@@ -130,10 +137,18 @@ def _sample_figures(sample: dict[str, np.ndarray], numbers: dict[str, Any]):
     from opflow import plot
     from pde_data.meshes import TriangleMesh
 
+    if "samples" in sample and "triangles" in sample:
+        mesh = TriangleMesh(sample["points"], sample["triangles"], sample["tags"])
+        yield "Samples on one mesh", "samples.png", plot.mesh_grid(mesh, sample["samples"])
+        yield "Data", "data.png", plot.mesh_grid(mesh, sample["data"], columns=3)
+        return
     if "samples" in sample:
-        images = "bits_per_dim" in numbers.get("errors", {})
+        images = "bits_per_dim" in numbers.get("errors", {}) or numbers.get("images", False)
         yield "Samples", "samples.png", plot.sample_grid(sample["samples"], images=images)
         yield "Data", "data.png", plot.sample_grid(sample["data"], images=images)
+        if "labels" in sample:
+            yield "Labels", "labels.png", plot.sample_grid(sample["labels"])
+            yield "Labels found in the data", "found.png", plot.sample_grid(sample["found"])
         yield "Values", "values.png", plot.histograms({k: sample[k] for k in ("data", "samples")})
         return
     target, prediction = sample["target"], sample["prediction"]

@@ -14,6 +14,7 @@ from opflow.metrics.marginals import (
     histogram_distance,
     spectrum_distance,
 )
+from opflow.metrics.meshes import cosine_means
 from opflow.metrics.rollouts import correlation, correlation_time, rollout_error
 from opflow.metrics.segmentation import confusion, mean_iou, pixel_accuracy
 from opflow.metrics.spectra import energy_spectrum, enstrophy_spectrum, spectrum
@@ -26,6 +27,7 @@ __all__ = [
     "confusion",
     "correlation",
     "correlation_time",
+    "cosine_means",
     "crps",
     "diversity_ratio",
     "energy_score",

@@ -7,16 +7,19 @@ first space axis is drawn to the right, the second upwards.
 
 from opflow.plot.curves import error_growth, losses, spectra
 from opflow.plot.fields import animate, comparison, rollout_strip
-from opflow.plot.meshes import mesh_comparison
+from opflow.plot.films import film
+from opflow.plot.meshes import mesh_comparison, mesh_grid
 from opflow.plot.samples import histograms, sample_grid
 
 __all__ = [
     "animate",
     "comparison",
     "error_growth",
+    "film",
     "histograms",
     "losses",
     "mesh_comparison",
+    "mesh_grid",
     "rollout_strip",
     "sample_grid",
     "spectra",

@@ -1,12 +1,13 @@
-"""Fields on meshes beside predictions."""
+"""Fields on meshes beside predictions, and beside each other."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from opflow.plot._style import label_with, new_figure
-from opflow.plot.fields import ERROR_MAP, _colour_bar, _percent, _scale, _symmetric
+from opflow.plot.fields import ERROR_MAP, _array, _colour_bar, _percent, _scale, _symmetric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,4 +76,49 @@ def mesh_comparison(
         row[2].set_title(f"error, {_percent(root * truth, root * guess)}")
         for ax in row:
             ax.set(xticks=[], yticks=[], aspect="equal")
+    return figure
+
+
+def mesh_grid(mesh: "TriangleMesh", samples, *, columns: int | None = None, title: str = "") -> "Figure":
+    """Draw samples on one triangle mesh beside each other, in rows, on one colour scale.
+
+    Args:
+        mesh: the mesh.
+        samples: values at its nodes, `(sample, node)`, or `(sample, channel, node)`, then the first channel.
+        columns: samples in a row; about the square root of their number when None.
+        title: above them.
+
+    Raises:
+        ValueError: there are no samples, or there is not one value for each node.
+
+    Example:
+        >>> from pde_data.meshes import TriangleMesh
+        >>> corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> mesh = TriangleMesh(corners, np.array([[0, 1, 2]]), np.ones(3, int))
+        >>> len(mesh_grid(mesh, np.ones((5, 1, 3))).axes)
+        5
+    """
+    from matplotlib.tri import Triangulation
+
+    values = _array(samples)
+    values = values[:, 0] if values.ndim == 3 else values
+    if values.ndim != 2 or not len(values) or values.shape[1] != len(mesh.points):
+        raise ValueError(
+            f"expected samples (sample, channel, node) on a mesh of {len(mesh.points)} nodes, got an array "
+            f"of shape {values.shape}"
+        )
+    columns = columns or math.ceil(math.sqrt(len(values)))
+    rows = math.ceil(len(values) / columns)
+    places = Triangulation(mesh.points[:, 0], mesh.points[:, 1], mesh.triangles)
+    wide, high = np.ptp(mesh.points, axis=0)
+    width = 8 / columns
+    figure = new_figure(8, rows * width * float(np.clip(high / wide, 0.3, 2.0)) + (0.4 if title else 0.1))
+    if title:
+        figure.suptitle(title)
+    scale = _scale(values)
+    for number, sample in enumerate(values):
+        ax = figure.add_subplot(rows, columns, number + 1, aspect="equal")
+        ax.tripcolor(places, sample, shading="gouraud", **scale)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
     return figure

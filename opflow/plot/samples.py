@@ -31,7 +31,23 @@ def sample_grid(samples, *, columns: int | None = None, images: bool = False, ti
         >>> len(figure.axes), figure.axes[0].images[0].get_array().shape
         (1, (26, 35))
     """
-    values = _array(samples)
+    sheet = _sheet(_array(samples), columns, images)
+    inches = 8 / max(sheet.shape[:2])
+    figure = new_figure(sheet.shape[1] * inches + 0.2, sheet.shape[0] * inches + (0.5 if title else 0.2))
+    ax = figure.subplots()
+    ax.set(xticks=[], yticks=[], title=title)
+    ax.spines[:].set_visible(False)
+    style: dict[str, Any] = {"interpolation": "nearest"}
+    if sheet.ndim == 3:
+        sheet = np.nan_to_num(sheet / max(1.0, float(np.nanmax(sheet))), nan=1.0)
+    else:
+        style |= {"cmap": "gray"} if images else _scale(sheet)
+    ax.imshow(sheet, **style)
+    return figure
+
+
+def _sheet(values: np.ndarray, columns: int | None, images: bool) -> np.ndarray:
+    """All samples in one array, a point apart: `(row, column)`, or with colours."""
     values = values[:, None] if values.ndim == 3 else values
     if values.ndim != 4 or not len(values):
         raise ValueError(f"expected samples (sample, channel, x, y), got an array of shape {values.shape}")
@@ -47,18 +63,7 @@ def sample_grid(samples, *, columns: int | None = None, images: bool = False, ti
     for number, sample in enumerate(values):
         top, left = number // columns * (height + 1), number % columns * (width + 1)
         sheet[top : top + height, left : left + width] = sample
-    inches = 8 / max(sheet.shape[:2])
-    figure = new_figure(sheet.shape[1] * inches + 0.2, sheet.shape[0] * inches + (0.5 if title else 0.2))
-    ax = figure.subplots()
-    ax.set(xticks=[], yticks=[], title=title)
-    ax.spines[:].set_visible(False)
-    style: dict[str, Any] = {"interpolation": "nearest"}
-    if coloured:
-        sheet = np.nan_to_num(sheet / max(1.0, float(values.max())), nan=1.0)
-    else:
-        style |= {"cmap": "gray"} if images else _scale(values)
-    ax.imshow(sheet, **style)
-    return figure
+    return sheet
 
 
 def histograms(

@@ -6,14 +6,15 @@ from pde_data.lazy import attach
 
 if TYPE_CHECKING:
     from opflow.runs.actions import certify, compare, evaluate_run, export, save_evaluation, train
-    from opflow.runs.config import RUNS, RunConfig
+    from opflow.runs.config import RunConfig
     from opflow.runs.evaluation import Evaluation, evaluate
     from opflow.runs.images import ImageSet, open_images
+    from opflow.runs.named import RUNS
     from opflow.runs.prediction import predict
     from opflow.runs.sampling import Sampled, sample
 
 _HOMES = {
-    "RUNS": "opflow.runs.config",
+    "RUNS": "opflow.runs.named",
     "Evaluation": "opflow.runs.evaluation",
     "ImageSet": "opflow.runs.images",
     "RunConfig": "opflow.runs.config",

@@ -19,6 +19,7 @@ from opflow.save import read_json, write_atomically, write_json
 if TYPE_CHECKING:
     from opflow.certification import Certificate
     from opflow.runs.images import ImageSet
+    from opflow.runs.labels import Labelled
     from opflow.training import FitResult
     from pde_data import FieldDataset, MeshDataset
 
@@ -131,7 +132,7 @@ def save_evaluation(
     evaluation: Evaluation,
     label: str,
     config: RunConfig,
-    dataset: "FieldDataset | MeshDataset | ImageSet",
+    dataset: "FieldDataset | MeshDataset | ImageSet | Labelled",
 ) -> None:
     """Add an evaluation to a run folder: `evaluation.json`, and the arrays of its pictures."""
     path = Path(folder) / EVALUATION_FILE
@@ -145,7 +146,7 @@ def save_evaluation(
     write_atomically(Path(folder) / SAMPLE_FILE, packed.getvalue())
 
 
-def _units(dataset: "FieldDataset | MeshDataset | ImageSet") -> list[str]:
+def _units(dataset: "FieldDataset | MeshDataset | ImageSet | Labelled") -> list[str]:
     import pde_data
 
     if is_images(dataset.name) or not Path(dataset.name).exists():

@@ -1,4 +1,4 @@
-"""A run as data: which fields, which model, how to train. Named runs are rows of a table."""
+"""A run as data: which fields, which model, how to train."""
 
 import dataclasses
 import json
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opflow.runs.images import DIGITS, ImageSet, is_images, open_images
+from opflow.runs.images import ImageSet, is_images, open_images
+from opflow.runs.labels import LABELLED, Labelled
 from opflow.save import read_json, write_json
 from opflow.training.config import TrainConfig
 
@@ -43,6 +44,9 @@ class RunConfig:
     """Input frames, for fields over time."""
     horizon: int = 1
     """Target frames in training, for fields over time; with several the model is unrolled."""
+    classes: tuple[float, ...] = ()
+    """Values of the target variable that are the labels 0, 1, ..., for models of fields and their labels (the
+    inputs are the field); the nearest value counts. Images bring their own labels."""
     resolution: int | None = None
     """Resample the fields to so many points per axis."""
     distances: bool = False
@@ -70,7 +74,7 @@ class RunConfig:
         if unknown:
             raise ValueError(f"RunConfig has no field {', '.join(unknown)}; it has {', '.join(known)}")
         values = dict(values)
-        for name in ("inputs", "targets"):
+        for name in ("inputs", "targets", "classes"):
             values[name] = tuple(values.get(name, ()))
         values["train"] = TrainConfig.from_dict(values.get("train", {}))
         return cls(**values)
@@ -111,7 +115,7 @@ class RunConfig:
             if name not in before or name not in now or before[name] != now[name]
         }
 
-    def dataset(self, part: str) -> "FieldDataset | MeshDataset | ImageSet | None":
+    def dataset(self, part: str) -> "FieldDataset | MeshDataset | ImageSet | Labelled | None":
         """Open the "train", "valid" or "test" data; None where the configuration leaves no such part.
 
         A part with a file of its own is all of that file. Otherwise `data` is divided by sample: 8:1:1, or
@@ -122,6 +126,10 @@ class RunConfig:
             ValueError: no data were named.
             pde_data.DatasetError: the file does not hold what is asked for.
         """
+        data = self._part(part)
+        return None if data is None else self._labelled(data)
+
+    def _part(self, part: str) -> "FieldDataset | MeshDataset | ImageSet | None":
         if is_images(self.data):
             return open_images(self.data, part)
         if not self.data:
@@ -131,19 +139,32 @@ class RunConfig:
             )
         own_file = {"valid": self.valid, "test": self.test}.get(part)
         if own_file:
-            return self.open(own_file)
+            return self._open(own_file)
         if self.valid:
-            return self.open(self.data) if part == "train" else None
-        return self.open(self.data, split=part, fractions=(0.9, 0.1, 0.0) if self.test else (0.8, 0.1, 0.1))
+            return self._open(self.data) if part == "train" else None
+        return self._open(self.data, split=part, fractions=(0.9, 0.1, 0.0) if self.test else (0.8, 0.1, 0.1))
 
-    def open(self, path: str | Path, **options: Any) -> "FieldDataset | MeshDataset | ImageSet":
+    def open(self, path: str | Path, **options: Any) -> "FieldDataset | MeshDataset | ImageSet | Labelled":
         """Open another file as inputs and targets of this run; `options` as of `pde_data.FieldDataset`.
 
         Raises:
             ValueError: a window, a horizon or a resolution is asked of fields on meshes, which have neither
-                times nor a grid.
+                times nor a grid; the classes of labels are missing, or asked for where there are none.
             pde_data.DatasetError: the file does not hold what is asked for.
         """
+        return self._labelled(self._open(path, **options))
+
+    def _labelled(self, data: Any) -> Any:
+        if self.model in LABELLED:
+            return Labelled(data, self.classes)
+        if self.classes:
+            raise ValueError(
+                f"classes={self.classes} are for models of labels, {', '.join(LABELLED)}, not for "
+                f"{self.model}"
+            )
+        return data
+
+    def _open(self, path: str | Path, **options: Any) -> "FieldDataset | MeshDataset | ImageSet":
         from pde_data import FieldDataset, MeshDataset, formats, ugrid
 
         if is_images(path):
@@ -175,114 +196,3 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         table |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return table
-
-
-RUNS: dict[str, tuple[str, RunConfig]] = {
-    "fno-navier-stokes": (
-        "FNO that steps two-dimensional vorticity, unrolled in validation",
-        RunConfig(
-            options={"n_modes": [24, 24], "hidden_channels": 32, "n_layers": 4},
-            train=TrainConfig(
-                epochs=50, batch_size=16, learning_rate=2e-3, predict="increment", rollout_steps=10
-            ),
-        ),
-    ),
-    "gfno-navier-stokes": (
-        "GFNO that steps two-dimensional vorticity, for a forcing that quarter turns leave as it is, or none",
-        RunConfig(
-            model="GFNO",
-            options={
-                "n_modes": [24, 24],
-                "hidden_channels": 10,
-                "n_layers": 4,
-                "in_kinds": "pseudoscalar",
-                "out_kinds": "pseudoscalar",
-                "positional_embedding": "periodic",
-            },
-            train=TrainConfig(
-                epochs=50, batch_size=16, learning_rate=2e-3, predict="increment", rollout_steps=10
-            ),
-        ),
-    ),
-    "fno-darcy": (
-        "FNO from the coefficient of Darcy flow to its pressure",
-        RunConfig(
-            # 12 modes, fewer than 16 points resolve: nothing aliases when the grid changes.
-            options={"n_modes": [12, 12], "hidden_channels": 24, "n_layers": 4},
-            train=TrainConfig(
-                epochs=60, batch_size=16, learning_rate=5e-3, schedule="onecycle", transpose=True
-            ),
-        ),
-    ),
-    "localno-kolmogorov": (
-        "LocalNO that steps the vorticity of turbulent Kolmogorov flow on a box of side 2 pi",
-        RunConfig(
-            model="LocalNO",
-            options={
-                "n_modes": [16, 16],
-                "hidden_channels": 32,
-                "n_layers": 4,
-                "domain_length": 6.283185307179586,
-            },
-            train=TrainConfig(
-                epochs=50, batch_size=16, learning_rate=2e-3, predict="increment", rollout_steps=10
-            ),
-        ),
-    ),
-    "mino-darcy": (
-        "MINO from permeability and source of Darcy flow on polygons to its pressure",
-        RunConfig(
-            distances=True,
-            model="MINO",
-            options={"hidden_channels": 48, "radius": 0.08, "latent": [11, 11], "n_layers": 4},
-            train=TrainConfig(
-                epochs=60,
-                batch_size=8,
-                learning_rate=2e-3,
-                schedule="onecycle",
-                loss="l2",
-                query_points=256,
-            ),
-        ),
-    ),
-    "finc-digits": (
-        "FInC Flow of scikit-learn's digits: images, their likelihood, samples",
-        RunConfig(
-            data=DIGITS,
-            model="ImageFlow",
-            options={"layer": "finc", "levels": 2, "steps": 8, "hidden_channels": 64},
-            train=TrainConfig(epochs=100, batch_size=128, learning_rate=2e-3, warmup=0.05, ema=0.99),
-        ),
-    ),
-    "inverse-mnist": (
-        "Inverse-Flow of handwritten digits in an IDX file such as t10k-images-idx3-ubyte.gz",
-        RunConfig(
-            model="ImageFlow",
-            options={"layer": "inverse", "levels": 2, "steps": 8, "hidden_channels": 64},
-            train=TrainConfig(epochs=30, batch_size=128, learning_rate=2e-3, warmup=0.05, ema=0.99),
-        ),
-    ),
-    "finc-vorticity": (
-        "FInC Flow of vorticity fields: their density, samples, and scores of what lies outside",
-        RunConfig(
-            model="FieldFlow",
-            options={"layer": "finc", "levels": 3, "steps": 6, "hidden_channels": 48},
-            train=TrainConfig(epochs=30, batch_size=64, learning_rate=2e-3, warmup=0.05, ema=0.99),
-        ),
-    ),
-    "quickstart": (
-        "small FNO on Navier-Stokes data within 100 seconds",
-        RunConfig(
-            options={"n_modes": [12, 12], "hidden_channels": 20, "n_layers": 4},
-            train=TrainConfig(
-                batch_size=4,
-                learning_rate=5e-3,
-                schedule="onecycle",
-                loss="h1",
-                predict="increment",
-                budget_seconds=100,
-            ),
-        ),
-    ),
-}
-"""Named runs: what they are for, and their configuration, to be completed by `data`."""

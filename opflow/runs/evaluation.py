@@ -13,9 +13,10 @@ from opflow.autoregression import rollout
 from opflow.flows import Flow
 from opflow.operators.base import Operator
 from opflow.operators.points import PointOperator
+from opflow.rectified import RectifiedFlow
 
 if TYPE_CHECKING:
-    from pde_data import FieldDataset
+    from pde_data import FieldDataset, Grid
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: Operator | PointOperator | Flow, dataset: Any, *, batch_size: int = 32) -> Evaluation:
+def evaluate(
+    model: Operator | PointOperator | Flow | RectifiedFlow, dataset: Any, *, batch_size: int = 32
+) -> Evaluation:
     """Measure a model on all pairs, and on all trajectories where there are some, of a data set.
 
     Errors are relative L2 and H1, nRMSE and VRMSE of the first target frame; persistence takes the last
@@ -46,7 +49,8 @@ def evaluate(model: Operator | PointOperator | Flow, dataset: Any, *, batch_size
     Args:
         model: in physical units; evaluated where its parameters are.
         dataset: a `pde_data.FieldDataset`, or a `pde_data.MeshDataset` for a point operator; H1 errors and
-            spectra are for grids. For a flow see `opflow.runs.flow_evaluation`.
+            spectra are for grids. For flows see `opflow.runs.flow_evaluation` and
+            `opflow.runs.rectified_evaluation`.
         batch_size: samples at a time.
 
     Raises:
@@ -58,6 +62,10 @@ def evaluate(model: Operator | PointOperator | Flow, dataset: Any, *, batch_size
         from opflow.runs.flow_evaluation import evaluate_flow
 
         return evaluate_flow(model, dataset)
+    if isinstance(model, RectifiedFlow):
+        from opflow.runs.rectified_evaluation import evaluate_rectified
+
+        return evaluate_rectified(model, dataset)
     if isinstance(dataset, MeshDataset):
         from opflow.runs.mesh_evaluation import evaluate_on_meshes
 
@@ -155,6 +163,15 @@ def _rollouts(
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def spectra(grid: "Grid | None", target: Tensor, prediction: Tensor) -> dict[str, Any]:
+    """Return the "spectrum" of an evaluation of fields `(sample, channel, *space)`, on a periodic grid."""
+    if grid is None or not bool(np.all(grid.periodic)):
+        return {}
+    (wavenumbers, shells), (_, found) = (metrics.spectrum(u, grid.lengths) for u in (target, prediction))
+    sums = {"target": finite_list(shells.sum(1).mean(0)), "prediction": finite_list(found.sum(1).mean(0))}
+    return {"spectrum": {"wavenumbers": wavenumbers.tolist()} | sums}
 
 
 def finite_list(values: Tensor) -> list[float | None]:

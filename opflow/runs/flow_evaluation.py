@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from opflow import metrics
 from opflow.flows import Flow
 from opflow.training.batches import Batches
 
@@ -32,7 +31,7 @@ def evaluate_flow(flow: Flow, dataset: Dataset, *, batch_size: int = 128) -> "Ev
         after decoding and encoding, and of what it was decoded to after encoding and decoding; on periodic
         grids the "spectrum" of data and samples. The arrays are `data` and `samples`.
     """
-    from opflow.runs.evaluation import Evaluation, finite_list, summary
+    from opflow.runs.evaluation import Evaluation, spectra, summary
 
     like, was_training = next(flow.parameters()), flow.training
     flow.eval()
@@ -58,13 +57,7 @@ def evaluate_flow(flow: Flow, dataset: Dataset, *, batch_size: int = 128) -> "Ev
         "errors": {flow.loss_name: summary(losses)},
         "round_trip": {name: trip.abs().max().item() for name, trip in trips.items()},
     }
-    grid = getattr(dataset, "grid", None)
-    if grid is not None and bool(np.all(grid.periodic)):
-        (wavenumbers, target), (_, found) = (metrics.spectrum(u, grid.lengths) for u in (y, samples))
-        numbers["spectrum"] = {"wavenumbers": wavenumbers.tolist()} | {
-            name: finite_list(shells.sum(1).mean(0))
-            for name, shells in (("target", target), ("prediction", found))
-        }
+    numbers |= spectra(getattr(dataset, "grid", None), y, samples)
     return Evaluation(numbers, {"data": _array(y), "samples": _array(samples)})
 
 
