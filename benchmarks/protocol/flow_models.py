@@ -75,6 +75,7 @@ LAYERS = ("glow", "cinc", "finc", "inverse")
 
 def build(name: str, shape: Shape, levels: int, steps: int, width: int, bins: int) -> nn.Module:
     """Build a flow by name: "normflows", or layer and, behind a hyphen, coupling: "finc-quad"."""
+    name = name.removesuffix("-plain")  # which says how to train it
     if name == "normflows":
         return NormflowsGlow(shape, levels, steps, width, bins)
     layer, _, coupling = name.partition("-")

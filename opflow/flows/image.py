@@ -8,6 +8,7 @@ from torch import Tensor
 
 from opflow.flows.base import Flow
 from opflow.flows.multiscale import Multiscale
+from opflow.nn.arguments import arguments
 from opflow.nn.invertible import Condition, Logit, UniformDequantization, VariationalDequantization
 
 
@@ -66,37 +67,17 @@ class ImageFlow(Flow):
         bins: int = 256,
         dequantization: str = "uniform",
     ):
+        config = arguments(locals())
         shape = tuple(shape)
         condition = tuple(condition) if isinstance(condition, list) else condition
         if bins < 2:
             raise ValueError(f"bins, the number of values of a pixel, must be at least 2, got {bins}")
         if dequantization not in ("uniform", "variational"):
             raise ValueError(f"dequantization must be uniform or variational, got {dequantization!r}")
-        arguments = (
-            shape,
-            levels,
-            steps,
-            layer,
-            coupling,
-            hidden_channels,
-            condition,
-            kernel_size,
-            gain_bound,
-        )
-        super().__init__(Multiscale(*arguments, circular=False), Logit(), shape, condition)
-        self.config = {
-            "shape": list(shape),
-            "levels": levels,
-            "steps": steps,
-            "layer": layer,
-            "hidden_channels": hidden_channels,
-            "condition": list(condition) if isinstance(condition, tuple) else condition,
-            "coupling": coupling,
-            "kernel_size": kernel_size,
-            "gain_bound": gain_bound,
-            "bins": bins,
-            "dequantization": dequantization,
-        }
+        steps_as = (layer, coupling, hidden_channels, condition, kernel_size, gain_bound)
+        body = Multiscale(shape, levels, steps, *steps_as, circular=False)
+        super().__init__(body, Logit(), shape, condition)
+        self.config = config
         self.bins = bins
         self.dequantize = (
             UniformDequantization() if dequantization == "uniform" else VariationalDequantization(shape)
