@@ -166,6 +166,10 @@ def test_the_worst_layer_is_found_behind_one_that_overflows():
 
 
 REFUSED = [
+    (
+        lambda: ImageFlow((3, 7, 7), levels=0, dequantization="variational"),
+        r"both sides should be even, got \(7, 7\): pad or crop, or take uniform noise",
+    ),
     (lambda: field_flow().sample(-1), "number of samples must not be negative, got -1"),
     (lambda: field_flow().sample(1, temperature=float("nan")), "temperature must not be negative, got nan"),
     (lambda: field_flow(condition=0), "condition=0: expected a number of classes"),
