@@ -11,6 +11,7 @@ class Squeeze(Bijection):
     """Turn each 2 x 2 block of points into channels: `(c, h, w)` to `(4 c, h / 2, w / 2)`.
 
     Example:
+        >>> import torch
         >>> Squeeze()(torch.arange(4.0).view(1, 1, 2, 2))[0].flatten().tolist()
         [0.0, 1.0, 2.0, 3.0]
     """
