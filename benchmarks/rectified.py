@@ -3,7 +3,7 @@
     python benchmarks/rectified.py                                   # task darcy, under an hour on one core
     python benchmarks/rectified.py --all                             # every task
     python benchmarks/rectified.py --models symmflow unet-ce         # some of the models
-    python benchmarks/rectified.py --seconds 20 --tests 16 --draws 4 # a smoke test
+    python benchmarks/rectified.py --seconds 20 --masks 16 --draws 4 # a smoke test
 
 All on 32 x 32 points, 1,024 training pairs, but for digits. Where variables are hidden there is, for one map
 of labels, a law of fields, drawn by running the solver of pde_data again with fresh hidden variables.
@@ -20,7 +20,7 @@ number of parameters. Rows of rectified.csv: a model that is there already, with
 seconds, is not trained again.
 
 Columns
-    labels_1, labels_n        labels from fields, by one evaluation of the network and by n of them: mean
+    miou_1, miou_n            labels from fields, by one evaluation of the network and by n of them: mean
                               intersection over union, or the share that is right for labels of whole fields
     mean                      relative L2 error of the conditional mean of fields: of one evaluation
     crps, swd, spread         of fields given labels, by Euler steps: fair CRPS and sliced Wasserstein
@@ -45,7 +45,7 @@ import harness
 
 ROWS = Path(__file__).parent / "rectified.csv"
 METRICS = (
-    *("labels_1", "labels_n", "mean", "crps", "swd", "spread", "crps_p", "swd_p", "spread_p"),
+    *("miou_1", "miou_n", "mean", "crps", "swd", "spread", "crps_p", "swd_p", "spread_p"),
     *("swd_all", "spectrum", "again", "divergence"),
 )
 COLUMNS = ("date", "machine", "task", "model", "seed", "seconds", "parameters", "steps", *METRICS)
@@ -110,6 +110,8 @@ def write(row: dict) -> None:
     row = {"date": harness.now(), "machine": harness.machine(), **row}
     row = {c: f"{v:.4f}" if isinstance(v := row.get(c, ""), float) and c in METRICS else v for c in COLUMNS}
     print(*(f"{c} {row[c]}" for c in COLUMNS[2:] if row[c] != ""), sep=", ", flush=True)
+    if not new:
+        _add_columns()
     with ROWS.open("a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
@@ -117,25 +119,37 @@ def write(row: dict) -> None:
         writer.writerow(row)
 
 
+def _add_columns() -> None:
+    """Give rows of a time when less was measured the columns of today."""
+    with ROWS.open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows, columns = list(reader), tuple(reader.fieldnames or ())
+    if columns == COLUMNS:
+        return
+    with ROWS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def run(name: str, wanted: list[str] | None, options: argparse.Namespace) -> None:
     """Train and measure the models of a task that are not in the rows yet."""
     import torch
-    from protocol.pairs_models import ABLATIONS, MODELS, ON_MAPS
+    from protocol.pairs_models import ABLATIONS, MODELS, models_for
     from protocol.pairs_scores import batches, evaluate, floors
 
-    task = make_task(name, options.tests, options.draws)
+    task = make_task(name, options.masks, options.draws)
     seconds = options.seconds or task.seconds
     if not finished((name, "truth", "0", str(seconds))):
         for model, row in floors(task, options.draws).items():
             write({"task": name, "model": model, "seed": 0, "seconds": seconds, **row})
-    names = [m for m in wanted or MODELS if not (task.whole and m in ON_MAPS)]
     for seed in options.seeds:
-        for model_name in names:
+        for model_name in wanted or models_for(task):
             if finished((name, model_name, str(seed), str(seconds))):
                 continue
             torch.manual_seed(seed)
             model = (MODELS | ABLATIONS)[model_name](task)
-            draw = batches(seed, *task.training)
+            draw = batches(seed, *task.training, turned=model.turned)
             steps = train(model.module, lambda m=model, d=draw: m.loss(*d()), seconds)
             count = sum(p.numel() for p in model.module.parameters())
             head = {"task": name, "model": model_name, "seed": seed, "seconds": seconds}
@@ -152,8 +166,8 @@ def main() -> None:
     chosen.add_argument("--all", action="store_true", help="every task")
     parser.add_argument("--models", nargs="+", help="by name, see protocol/pairs_models.py")
     parser.add_argument("--seconds", type=float, help="CPU seconds of training per model")
-    parser.add_argument("--tests", type=int, default=256, help="test pairs, but for digits")
-    parser.add_argument("--draws", type=int, default=16, help="fields drawn for each of them")
+    parser.add_argument("--masks", type=int, default=128, help="test pairs, but for digits")
+    parser.add_argument("--draws", type=int, default=8, help="fields drawn for each of them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", type=Path, default=ROWS, help="where the rows are kept")
     options = parser.parse_args()

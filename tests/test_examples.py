@@ -55,6 +55,65 @@ def test_standalone_solver_is_right():
     assert (solution - exact(time)).norm() / exact(time).norm() < 1e-6
 
 
+def standalone_finc():
+    import torch
+
+    torch.manual_seed(0)
+    return runpy.run_path(str(EXAMPLES / "standalone_finc.py"))
+
+
+def test_standalone_causal_solve_is_the_kernel():
+    import torch
+
+    from opflow.kernels import causal_conv, causal_solve
+    from opflow.nn.invertible import ORIENTATIONS
+
+    names = standalone_finc()
+    for channels, k, grid in ((3, 3, (5, 8)), (2, 2, (7, 2)), (1, 4, (4, 6))):
+        weight = 0.1 * torch.randn(channels, channels, k, k, dtype=torch.float64)
+        weight[..., -1, -1] += torch.eye(channels)
+        y = torch.randn(3, channels, *grid, dtype=torch.float64)
+        torch.testing.assert_close(names["causal_solve"](y, weight), causal_solve(y, weight))
+        torch.testing.assert_close(names["causal_conv"](y, weight), causal_conv(y, weight))
+    layer = names["FInCConv"](8, 3).double()
+    layer.taps.data.normal_(std=0.2)
+    x = torch.randn(2, 8, 6, 4, dtype=torch.float64)
+    with torch.no_grad():
+        weight = layer.weights().flatten(0, 1)
+        expected = causal_conv(x, weight, reverse=ORIENTATIONS, groups=4)
+        torch.testing.assert_close(layer(x)[0], expected)
+        torch.testing.assert_close(layer.inverse(expected), x)
+
+
+def test_standalone_flow_is_exact():
+    """Its noise comes back from the image, and its log-determinant is the dense one."""
+    import torch
+
+    flow = standalone_finc()["FInCFlow"](steps=2, hidden=8)
+    flow(torch.rand(64, 1, 8, 8))  # sets ActNorm
+    for parameter in flow.double().eval().parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
+    dense = torch.autograd.functional.jacobian(lambda x: flow(x)[0], x).reshape(64, 64)
+    torch.testing.assert_close(flow(x)[1][0], torch.linalg.slogdet(dense)[1], rtol=1e-9, atol=1e-9)
+    with torch.no_grad():
+        z = torch.randn(20, 64, dtype=torch.float64)
+        assert (flow(flow.inverse(z))[0] - z).abs().max() < 1e-8
+        assert (flow.inverse(flow(x)[0]) - x).abs().max() < 1e-9
+
+
+def test_standalone_finc_learns_digits(monkeypatch, capsys, tmp_path):
+    allowed = {"argparse", "math", "time", "numpy", "torch", "matplotlib", "sklearn"}
+    assert set(imports("standalone_finc.py")) == allowed
+    assert len((EXAMPLES / "standalone_finc.py").read_text().splitlines()) < 260
+    picture = tmp_path / "samples.png"
+    words = ["--seconds", 3, "--steps", 2, "--hidden", 16, "--out", picture]
+    out = run(monkeypatch, capsys, "standalone_finc.py", *words)
+    bits, error = re.search(r"([\d.]+) bits .*unseen", out), re.search(r"differ by ([\d.e-]+)", out)
+    assert bits and float(bits[1]) < 3.2  # 4.087 for uniform noise
+    assert error and float(error[1]) < 1e-4 and picture.stat().st_size > 5000
+
+
 def test_train_navier_stokes(monkeypatch, capsys, tmp_path):
     assert len((EXAMPLES / "train_navier_stokes.py").read_text().splitlines()) < 100
     out = run(monkeypatch, capsys, "train_navier_stokes.py", "--smoke", "--folder", tmp_path)

@@ -1,4 +1,4 @@
-"""The how-tos on operators and symmetry run as they stand, with smaller models."""
+"""The how-tos run as they stand, with smaller models."""
 
 import re
 from pathlib import Path
@@ -17,6 +17,15 @@ SMALL = {
     "hidden_channels=16": "hidden_channels=4",
     "1, 1, 32": "1, 1, 4",
     "grids=[32, 48, 64]": "grids=[16, 24]",
+    "levels=2, steps=8, hidden_channels=64": "levels=1, steps=1, hidden_channels=8",
+    "(1, 32, 32), levels=3, steps=6, hidden_channels=48": "(1, 16, 16), levels=1, steps=2, hidden_channels=4",
+    "epochs=100": "epochs=2",
+    "epochs=30": "epochs=4",
+    '"resolution": 32': '"resolution": 16',
+    "samples=1000": "samples=100, processes=1",
+    "-200": "-40",
+    "sample(1000": "sample(100",
+    "sample(200": "sample(40",
 }
 
 
@@ -60,6 +69,23 @@ def test_symmetry(tmp_path, monkeypatch):
         assert error.max() < 1e-3  # of a pseudoscalar little is left: its rounding counts for more
     grid = [row for row in names["certificate"].rows if row.check == "grid"]
     assert {row.verdict for row in grid} == {"pass"} and (tmp_path / "certificate.json").exists()
+
+
+def test_flows(tmp_path, monkeypatch):
+    for package in ("normflows", "zuko", "sklearn", "matplotlib"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    names, _ = run("flows")
+    assert names["bits"] < 4.0  # of 4.087 for uniform noise
+    assert names["samples"].shape == (8, 4, 16, 16) and torch.isfinite(names["log_q"]).all()
+    assert names["sevens"].shape == (100, 1, 8, 8) and names["guess"].max() <= 9
+    assert names["p"].shape == (40,) and names["trusted"].dtype == torch.bool
+    assert torch.equal(names["trusted"], names["p"] > 0.02)
+    # The same layers in both libraries, from the same base: one density.
+    x = torch.randn(3, 4, 16, 16)
+    expected = names["model"].log_prob(x)
+    torch.testing.assert_close(names["density"].log_prob(x), expected, atol=0.01, rtol=1e-4)
+    assert (tmp_path / "samples.png").stat().st_size > 2000
 
 
 def test_linear_systems():

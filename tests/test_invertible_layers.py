@@ -80,7 +80,7 @@ def scattered(layer: nn.Module, seed: int = 0) -> nn.Module:
     for p in layer.parameters():
         p.data += 0.2 * torch.randn_like(p) / max(1, p[0].numel()) ** 0.5
     if isinstance(layer, Standardize):
-        layer.fit(3 + 2 * torch.randn(20, *SHAPE))
+        layer.fit([3 + 2 * torch.randn(20, *SHAPE)])
     return layer.double().eval()
 
 
@@ -264,8 +264,8 @@ REFUSED = [
     (lambda: Squeeze()(torch.zeros(1, 1, 3, 4)), r"only even sides can be squeezed, got \(3, 4\)"),
     (lambda: Logit(0.7), "alpha must lie between 0 and 0.5, got 0.7"),
     (lambda: Logit()(torch.full((1, 1, 2, 2), 255.0)), "scale images to"),
-    (lambda: Standardize(1).fit(torch.ones(3, 1, 2, 2)), r"channels \[0\] are constant"),
-    (lambda: Standardize(1).fit(torch.full((3, 1, 2, 2), math.nan)), "not finite"),
+    (lambda: Standardize(1).fit([torch.ones(3, 1, 2, 2)]), r"channels \[0\] are constant"),
+    (lambda: Standardize(1).fit([torch.full((3, 1, 2, 2), math.nan)]), "not finite"),
     (lambda: CInCConv(3)(torch.zeros(1, 3, 2, 2)), "longer than the field"),
 ]
 

@@ -75,6 +75,7 @@ LAYERS = ("glow", "cinc", "finc", "inverse")
 
 def build(name: str, shape: Shape, levels: int, steps: int, width: int, bins: int) -> nn.Module:
     """Build a flow by name: "normflows", or layer and, behind a hyphen, coupling: "finc-quad"."""
+    name = name.removesuffix("-plain")  # which says how to train it
     if name == "normflows":
         return NormflowsGlow(shape, levels, steps, width, bins)
     layer, _, coupling = name.partition("-")
@@ -86,14 +87,21 @@ def build(name: str, shape: Shape, levels: int, steps: int, width: int, bins: in
 def widths(
     names: Sequence[str], make: Callable[[str, int], nn.Module], width: int, reference: str = "normflows"
 ) -> dict[str, int]:
-    """Return, for each flow, the multiple of four whose parameters are nearest to the reference's."""
+    """Return, for each flow, a multiple of four with parameters within 5 % of the reference's.
+
+    Of several the one with the most factors of two, which fills vectors, then the nearest.
+    """
     target = count_parameters(make(reference, width))
     candidates = range(8, 2 * width + 1, 4)
 
     def distance(name: str, candidate: int) -> float:
         return abs(math.log(count_parameters(make(name, candidate)) / target))
 
+    def rank(name: str, candidate: int) -> tuple:
+        off = distance(name, candidate)
+        return off > math.log(1.05), off if off > math.log(1.05) else -(candidate & -candidate), off
+
     return {
-        name: width if name == reference else min(candidates, key=lambda c, n=name: distance(n, c))
+        name: width if name == reference else min(candidates, key=lambda c, n=name: rank(n, c))
         for name in names
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import os
@@ -69,7 +70,8 @@ def run(task: Task, model: str, width: int, seed: int, seconds: float) -> dict[s
     """Train for a budget of CPU seconds, select by held-out bits, test the weights selected.
 
     Adamax, warmed up over 3 % of the budget and cooled down along a cosine; gradients clipped, kernels of
-    convolutions decayed apart from the gradient; the weights that are judged are their moving average.
+    convolutions decayed apart from the gradient; the weights that are judged are their moving average. A
+    model whose name ends in "-plain" goes without all of this: Adamax at one rate, as normflows' examples.
     Judging and testing count towards the budget no more than building does.
 
     Returns:
@@ -77,32 +79,36 @@ def run(task: Task, model: str, width: int, seed: int, seconds: float) -> dict[s
     """
     torch.manual_seed(seed)
     train, held_out, test = task.images()
-    shape = (1, *train.shape[2:])
-    flow = build(model, shape, task.levels, task.steps, width, task.bins)
+    shape, plain = (1, *train.shape[2:]), model.endswith("-plain")
+    flow = build(model.removesuffix("-plain"), shape, task.levels, task.steps, width, task.bins)
     flow.train().bits_per_dim(train[torch.randperm(len(train))[:256]])  # sets every ActNorm
     parameters = [p for p in flow.parameters() if p.requires_grad]
     kernels = [p for p in parameters if p.ndim == 4]
-    optimizer, ema = torch.optim.Adamax(parameters, task.learning_rate), EMA(parameters, 0.998)
+    optimizer = torch.optim.Adamax(parameters, task.learning_rate)
+    ema = None if plain else EMA(parameters, 0.998)
     spent, step, looks, best, kept = 0.0, 0, 0, math.inf, [p.detach().clone() for p in parameters]
     while spent < seconds:
         start = time.process_time()
         done = spent / seconds
         share = min(done / 0.03, 0.5 + 0.5 * math.cos(math.pi * max(0.0, done - 0.03) / 0.97))
         for group in optimizer.param_groups:
-            group["lr"] = task.learning_rate * max(share, 1e-3)
+            group["lr"] = task.learning_rate * (1.0 if plain else max(share, 1e-3))
         batch = train[torch.randint(len(train), (task.batch,))]
         optimizer.zero_grad(set_to_none=True)
         flow.bits_per_dim(batch).mean().backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 50.0)
-        optimizer.step()
-        with torch.no_grad():
-            torch._foreach_mul_(kernels, 1 - group["lr"] * task.decay)
-        ema.update(step)
+        if ema is None:
+            optimizer.step()
+        else:
+            torch.nn.utils.clip_grad_norm_(parameters, 50.0)
+            optimizer.step()
+            with torch.no_grad():
+                torch._foreach_mul_(kernels, 1 - group["lr"] * task.decay)
+            ema.update(step)
         step += 1
         spent += time.process_time() - start
         if spent >= seconds * (looks + 1) / 30:
             looks = int(30 * spent / seconds)
-            with ema.applied():
+            with ema.applied() if ema else contextlib.nullcontext():
                 found = _bits(flow, held_out, draws=4)
                 if found < best:
                     best, kept = found, [p.detach().clone() for p in parameters]

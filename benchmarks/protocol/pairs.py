@@ -25,6 +25,8 @@ class Pairs(abc.ABC):
     """Fields under the labels of the tests `(test, draw, channel, *space)`, where a solver can draw them."""
     perfect: Tensor | None = None
     """Others, as many as models draw."""
+    turns = False
+    """Whether pairs that are turned by quarters and mirrored follow the same law."""
     seconds = 180.0
     """CPU seconds of training."""
 

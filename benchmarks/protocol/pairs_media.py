@@ -14,7 +14,7 @@ from protocol.pairs import GRID, TRAINING, Pairs, real_data
 class Media(Pairs):
     """Phases of a medium and pressures, with hidden contrast and source."""
 
-    n_classes = 2
+    n_classes, turns = 2, True
     contrast: tuple[float, float]
     """Least and largest permeability of the second phase over that of the first."""
 

@@ -17,10 +17,14 @@ FNO = {"class": "FNO", "config": {"n_modes": (12, 12), "hidden_channels": 30}}
 
 
 class Model:
-    """What is trained, and what it can do: `segment(fields, n)`, `draw(labels, **solver)`, `mean(labels)`."""
+    """What is trained, and what it can do: `segment(fields, n)`, `draw(labels, **solver)`, `mean(labels)`.
+
+    A `turned` model sees each batch under a random symmetry of the square, which is one of the law.
+    """
 
     def __init__(self, module, loss: Callable, segment=None, draw=None, mean=None):
         self.module, self.loss, self.segment, self.draw = module, loss, segment, draw
+        self.turned = False
         self.mean = mean or (draw and (lambda y: draw(y, n_steps=1)))
 
 
@@ -117,6 +121,11 @@ def unified(flow: SemFlow | SymmFlow, task: Pairs) -> Model:
     return Model(flow, flow.loss, segment, draw)
 
 
+def _turned(model: Model) -> Model:
+    model.turned = True
+    return model
+
+
 def _semflow(task: Pairs, perturbation: float, **options: Any) -> Model:
     codec = Palette(task.n_classes, 1, perturbation=perturbation / (task.n_classes - 1))
     return unified(SemFlow(UNET, codec, task.moments[0].shape[1], **options), task)
@@ -143,6 +152,11 @@ MODELS: dict[str, Callable[[Pairs], Model]] = {
     "symmflow-published": _published_symmflow,
     "semflow": lambda task: _semflow(task, 1.0, heads="ends"),
     "symmflow": _symmflow,
+    # The improved form: separate times, labels by cross-entropy, the symmetry of the law. And what the
+    # symmetry alone does for the others.
+    "turned-symmflow": lambda task: _turned(_symmflow(task)),
+    "turned-unet-ce": lambda task: _turned(one_way(UNET, "labels", task)),
+    "turned-flow-to-field": lambda task: _turned(one_way_flow("field", task)),
 }
 """The models by name, each a function of the task."""
 
@@ -154,5 +168,11 @@ ABLATIONS: dict[str, Callable[[Pairs], Model]] = {
 }
 """Parts of `symmflow` changed one at a time; only on request."""
 
-ON_MAPS = ("semflow-published", "semflow")
-"""Models that need labels of points, not of whole fields."""
+
+def models_for(task: Pairs) -> tuple[str, ...]:
+    """Names of the models that a task can have: SemFlow needs labels of points, turns a law that has them."""
+    return tuple(
+        name
+        for name in MODELS
+        if not (task.whole and name.startswith("semflow")) and (task.turns or not name.startswith("turned"))
+    )

@@ -57,7 +57,7 @@ def evaluate(model: Model, task: Pairs, draws: int) -> dict[str, float]:
     row: dict[str, float] = {}
     fields, labels = task.tests
     if model.segment:
-        for name, n in (("labels_1", 1), ("labels_n", EVALUATIONS)):
+        for name, n in (("miou_1", 1), ("miou_n", EVALUATIONS)):
             row[name] = agreement(model.segment(fields, n), labels, task)
     if task.law is not None:
         row |= _under_labels(model, task, draws)
@@ -96,7 +96,7 @@ def floors(task: Pairs, draws: int) -> dict[str, dict[str, float]]:
     others = train[torch.randint(len(train), (len(fields),), generator=lot)]
     rows = {
         "truth": law_of_all(fields, task) | known(fields, labels, task),
-        "majority": {"labels_1": agreement(most, labels, task)},
+        "majority": {"miou_1": agreement(most, labels, task)},
         "any-labels": law_of_all(others, task) | known(others, labels, task),
     }
     if task.law is not None and task.perfect is not None:
@@ -110,12 +110,20 @@ def floors(task: Pairs, draws: int) -> dict[str, dict[str, float]]:
     return rows
 
 
-def batches(seed: int, *of: Tensor, size: int = 32) -> Callable[[], list]:
-    """A function that draws batches of tensors that belong together, and hands on its generator."""
+def batches(seed: int, *of: Tensor, size: int = 32, turned: bool = False) -> Callable[[], list]:
+    """A function that draws batches of tensors that belong together, `turned` by quarters and mirrored.
+
+    It hands on its generator as well.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def draw():
         index = torch.randint(len(of[0]), (size,), generator=generator)
-        return [x[index] for x in of] + [generator]
+        parts = [x[index] for x in of]
+        if turned:
+            quarters, mirror = (int(torch.randint(n, (), generator=generator)) for n in (4, 2))
+            parts = [x.rot90(quarters, (-2, -1)) for x in parts]
+            parts = [(x.mT if mirror else x).contiguous() for x in parts]
+        return [*parts, generator]
 
     return draw

@@ -12,6 +12,7 @@ from opflow.flows.conditions import as_batch, from_pair
 from opflow.flows.distribution import FlowDistribution
 from opflow.flows.multiscale import Multiscale
 from opflow.flows.stability import require_finite, require_invertible
+from opflow.kernels.backend import is_eager
 from opflow.nn.generative import Generative
 from opflow.nn.invertible import Bijection
 
@@ -82,7 +83,7 @@ class Flow(Bijection, Generative):
             `(batch,)`, the dtype of x.
 
         Raises:
-            TypeError: integers, which have probabilities instead.
+            TypeError: integers, which have probabilities instead; another precision than that of the flow.
             ValueError: shapes do not fit, or a condition is missing or not expected.
             FloatingPointError: the density is not finite; the message names the layer and the remedy.
         """
@@ -92,7 +93,7 @@ class Flow(Bijection, Generative):
         z, logdet = self(x, cond)
         squares = z.square().sum(1, dtype=logdet.dtype)
         log_prob = logdet - 0.5 * (squares + z.shape[1] * math.log(2 * math.pi))
-        if not bool(torch.isfinite(log_prob).all()):
+        if is_eager(log_prob) and not bool(torch.isfinite(log_prob).all()):
             require_finite(x, "log_prob was given data")
             require_finite(log_prob, "the log-density", self.body)
         return log_prob
@@ -122,14 +123,16 @@ class Flow(Bijection, Generative):
             `(n, channels, rows, columns)`.
 
         Raises:
-            ValueError: a temperature below zero, or a condition that does not fit.
+            ValueError: a number or temperature below zero, or a condition that does not fit.
             FloatingPointError: samples are not finite, or a layer amplifies rounding errors beyond use; the
                 message names the layer and the remedy.
         """
         from tqdm import tqdm
 
-        if temperature < 0:
+        if not temperature >= 0:
             raise ValueError(f"temperature must not be negative, got {temperature}")
+        if n < 0:
+            raise ValueError(f"the number of samples must not be negative, got {n}")
         like = self._like
         cond = as_batch(cond, self.condition, n, like)
         require_invertible(self.body, like.dtype)
@@ -188,6 +191,11 @@ class Flow(Bijection, Generative):
             raise TypeError(
                 f"{name} has a density for floating-point data, got {x.dtype}: integers go to bits_per_dim "
                 "of an ImageFlow, other data through .float()"
+            )
+        if x.dtype != self._like.dtype:
+            raise TypeError(
+                f"{name} has weights in {self._like.dtype}, got data in {x.dtype}: convert the data with "
+                ".to(dtype) or the flow with .double() or .float()"
             )
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
             raise ValueError(

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from opflow.kernels.backend import is_eager
+
 
 def as_batch(
     cond: Tensor | int | None, condition: int | tuple[int, ...] | None, n: int, like: Tensor
@@ -45,7 +47,9 @@ def as_batch(
         raise ValueError(f"{n} samples need as many conditions or one without a batch axis, got {len(cond)}")
     if not isinstance(condition, int):
         return cond.to(like.dtype)
-    if cond.is_floating_point() or (n and not 0 <= int(cond.min()) <= int(cond.max()) < condition):
+    if cond.is_floating_point() or (
+        is_eager(cond) and n and not 0 <= int(cond.min()) <= int(cond.max()) < condition
+    ):
         raise ValueError(
             f"this flow has {condition} classes: cond holds integers from 0 to {condition - 1}, got "
             f"{cond.dtype} between {cond.min().item() if n else 0} and {cond.max().item() if n else 0}"
@@ -65,7 +69,7 @@ def from_pair(x: Tensor, condition: int | tuple[int, ...] | None) -> Tensor | No
     """
     if condition is None or not isinstance(condition, int):
         return None if condition is None else x
-    if x[0].numel() != 1:
+    if x.shape[1:].numel() != 1:
         raise ValueError(
             f"this flow has {condition} classes: pairs begin with one label, got {tuple(x.shape[1:])}"
         )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from opflow.flows.base import Flow
 from opflow.flows.multiscale import Multiscale
+from opflow.nn.arguments import arguments
 from opflow.nn.invertible import Condition, Standardize
 
 
@@ -65,32 +66,13 @@ class FieldFlow(Flow):
         gain_bound: float | None = 0.9,
         circular: bool = True,
     ):
+        config = arguments(locals())
         shape = tuple(shape)
         condition = tuple(condition) if isinstance(condition, list) else condition
-        arguments = (
-            shape,
-            levels,
-            steps,
-            layer,
-            coupling,
-            hidden_channels,
-            condition,
-            kernel_size,
-            gain_bound,
-        )
-        super().__init__(Multiscale(*arguments, circular), Standardize(shape[0]), shape, condition)
-        self.config = {
-            "shape": list(shape),
-            "levels": levels,
-            "steps": steps,
-            "layer": layer,
-            "hidden_channels": hidden_channels,
-            "condition": list(condition) if isinstance(condition, tuple) else condition,
-            "coupling": coupling,
-            "kernel_size": kernel_size,
-            "gain_bound": gain_bound,
-            "circular": circular,
-        }
+        steps_as = (layer, coupling, hidden_channels, condition, kernel_size, gain_bound)
+        body = Multiscale(shape, levels, steps, *steps_as, circular)
+        super().__init__(body, Standardize(shape[0]), shape, condition)
+        self.config = config
 
     def fit_normalization(self, fields: Tensor) -> None:
         """Take mean and deviation of each channel from training fields `(sample, channels, rows, columns)`.
@@ -112,4 +94,4 @@ class FieldFlow(Flow):
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the nats per value of each field y, under conditions x."""
-        return -self.log_prob(y, self.condition_of(x)) / y[0].numel()
+        return -self.log_prob(y, self.condition_of(x)) / y.shape[1:].numel()

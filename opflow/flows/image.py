@@ -8,6 +8,7 @@ from torch import Tensor
 
 from opflow.flows.base import Flow
 from opflow.flows.multiscale import Multiscale
+from opflow.nn.arguments import arguments
 from opflow.nn.invertible import Condition, Logit, UniformDequantization, VariationalDequantization
 
 
@@ -66,37 +67,17 @@ class ImageFlow(Flow):
         bins: int = 256,
         dequantization: str = "uniform",
     ):
+        config = arguments(locals())
         shape = tuple(shape)
         condition = tuple(condition) if isinstance(condition, list) else condition
         if bins < 2:
             raise ValueError(f"bins, the number of values of a pixel, must be at least 2, got {bins}")
         if dequantization not in ("uniform", "variational"):
             raise ValueError(f"dequantization must be uniform or variational, got {dequantization!r}")
-        arguments = (
-            shape,
-            levels,
-            steps,
-            layer,
-            coupling,
-            hidden_channels,
-            condition,
-            kernel_size,
-            gain_bound,
-        )
-        super().__init__(Multiscale(*arguments, circular=False), Logit(), shape, condition)
-        self.config = {
-            "shape": list(shape),
-            "levels": levels,
-            "steps": steps,
-            "layer": layer,
-            "hidden_channels": hidden_channels,
-            "condition": list(condition) if isinstance(condition, tuple) else condition,
-            "coupling": coupling,
-            "kernel_size": kernel_size,
-            "gain_bound": gain_bound,
-            "bins": bins,
-            "dequantization": dequantization,
-        }
+        steps_as = (layer, coupling, hidden_channels, condition, kernel_size, gain_bound)
+        body = Multiscale(shape, levels, steps, *steps_as, circular=False)
+        super().__init__(body, Logit(), shape, condition)
+        self.config = config
         self.bins = bins
         self.dequantize = (
             UniformDequantization() if dequantization == "uniform" else VariationalDequantization(shape)
@@ -117,7 +98,7 @@ class ImageFlow(Flow):
 
         Raises:
             TypeError: x is not of integers.
-            ValueError: values out of range, or shapes that do not fit.
+            ValueError: values out of range, no draws, or shapes that do not fit.
             FloatingPointError: the density is not finite; the message names the layer and the remedy.
         """
         if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
@@ -130,6 +111,8 @@ class ImageFlow(Flow):
                 f"pixels should lie between 0 and {self.bins - 1}, found {int(x.min())} to {int(x.max())}: "
                 f"build the flow with bins={int(x.max()) + 1}, or requantise the images"
             )
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1, got {draws}")
         dims, like = math.prod(self.shape), self._like
         values = x.to(like)
         self._check(values)

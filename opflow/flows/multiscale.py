@@ -151,9 +151,9 @@ def _check(shape, levels, steps, layer, coupling, hidden_channels, condition) ->
     for name, value, table in (("layer", layer, LAYERS), ("coupling", coupling, COUPLINGS)):
         if value not in table:
             raise ValueError(f"{name} must be one of {', '.join(table)}, got {value!r}")
-    if isinstance(condition, tuple) and (
-        len(condition) not in (1, 3) or (len(condition) == 3 and condition[1:] != tuple(shape[1:]))
-    ):
+    sizes = condition if isinstance(condition, tuple) else (1 if condition is None else condition,)
+    fits = not isinstance(condition, tuple) or len(sizes) == 1 or (len(sizes) == 3 and sizes[1:] == shape[1:])
+    if not fits or min(sizes) < 1:
         raise ValueError(
             f"condition={condition}: expected a number of classes, (d,) for vectors, or the shape of a field "
             f"on the grid {tuple(shape[1:])}"

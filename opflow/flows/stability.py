@@ -1,5 +1,6 @@
 """Failure of a flow, found and named."""
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +16,11 @@ def require_invertible(body: "Multiscale", dtype: torch.dtype) -> None:
     """Refuse to invert causal convolutions that amplify rounding errors of a dtype beyond 0.001.
 
     Raises:
-        FloatingPointError: names the worst layer, its growth and the remedy.
+        FloatingPointError: names the worst layer, its growth and the remedy, or weights that are not finite.
     """
+    broken = _broken(body)
+    if broken:  # the solve would refuse them too, with no word of the remedy
+        raise FloatingPointError(f"a sample is not finite: {broken}. To avoid it, {_SLOWER}")
     limit = _TOLERANCE / torch.finfo(dtype).eps
     worst, where = worst_growth(body)
     if not worst <= limit:
@@ -38,11 +42,8 @@ def require_finite(values: Tensor, what: str, body: "Multiscale | None" = None) 
     if body is None:
         bad = int((~torch.isfinite(values)).sum())
         raise ValueError(f"{what} of which {bad} values are not finite; remove them")
-    broken = [name for name, p in body.named_parameters() if not bool(torch.isfinite(p).all())]
-    cause, remedy = "values overflow", _SLOWER
-    if broken:
-        cause = f"{len(broken)} parameters are not finite, {broken[0]} among them"
-    else:
+    cause, remedy = _broken(body) or "values overflow", _SLOWER
+    if not _broken(body):
         worst, where = worst_growth(body)
         if where:
             cause, remedy = f"the inverse convolution at {where} amplifies {worst:.2g}-fold", _REMEDY
@@ -56,9 +57,16 @@ def worst_growth(body: "Multiscale") -> tuple[float, str]:
         if weight.gain_bound is not None and weight.gain_bound < 1:
             continue
         growth = weight.growth(grid)
-        if not growth <= worst:
+        growth = growth if growth == growth else math.inf  # overflow of both signs
+        if growth > worst:
             worst, where = growth, name
     return worst, where
+
+
+def _broken(body: "Multiscale") -> str:
+    """Say which parameters are not finite, if any."""
+    names = [name for name, p in body.named_parameters() if not bool(torch.isfinite(p).all())]
+    return f"{len(names)} parameters are not finite, {names[0]} among them" if names else ""
 
 
 _SLOWER = "lower the learning rate, warm it up, clip gradients, and go back to weights from before"

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from opflow.flows.base import Flow
+from opflow.flows.conditions import as_batch
 
 
 class OODScore(nn.Module):
     r"""Scores of fields against a reference set, by a flow: the larger, the less a field belongs.
 
     Train the flow on the inputs of an operator, give the score held-out inputs as reference, and ask it about
-    new ones before trusting the operator's predictions. Three scores, all zero on average over the reference,
-    in units of its standard deviation:
+    new ones before trusting the operator's predictions. Three scores, all zero on average over fields like
+    the reference, in units of their standard deviation:
 
     - `"likelihood"`: how improbable, :math:`-\log p(x)`. Blind to fields that are too smooth, which are more
       probable than all that were seen.
@@ -56,19 +57,15 @@ class OODScore(nn.Module):
             raise ValueError(f"the reference should hold at least 32 fields, got {len(reference)}")
         self.flow = flow
         log_prob, features = self._statistics(reference, cond)
-        mean = features.mean(0)
-        centred = features - mean
-        covariance = centred.T @ centred / (len(reference) - 1)
-        # Shrunk towards its diagonal, so that it is invertible however few fields there are.
-        share = min(0.5, len(mean) / len(reference))
-        covariance = (1 - share) * covariance + share * covariance.diagonal().diag()
-        factor = torch.linalg.cholesky(covariance)
-        identity = torch.eye(len(mean)).to(factor)
-        whitening = torch.linalg.solve_triangular(factor, identity, upper=False)
+        mean, whitening = _whitening(features)
         self.register_buffer("feature_mean", mean)
         self.register_buffer("whitening", whitening)
         self.register_buffer("log_prob_moments", torch.stack([log_prob.mean(), log_prob.std()]))
         raw = self._raw(log_prob, features)
+        # Fields lie nearer to a mean that they went into themselves than new fields do.
+        for fold in range(_FOLDS):
+            inside = torch.arange(len(reference)) % _FOLDS == fold
+            raw[2, inside] = _distance(features[inside], *_whitening(features[~inside]))
         self.register_buffer("raw_moments", torch.stack([raw.mean(1), raw.std(1)]))
         self.register_buffer("reference_scores", self._standard(raw).sort(1).values)
 
@@ -105,8 +102,8 @@ class OODScore(nn.Module):
 
     def _raw(self, log_prob: Tensor, features: Tensor) -> Tensor:
         usual, spread = self.log_prob_moments
-        whitened = (features - self.feature_mean) @ self.whitening.T
-        return torch.stack([-log_prob, (log_prob - usual).abs() / spread, whitened.square().sum(1).sqrt()])
+        distance = _distance(features, self.feature_mean, self.whitening)
+        return torch.stack([-log_prob, (log_prob - usual).abs() / spread, distance])
 
     def _standard(self, raw: Tensor) -> Tensor:
         mean, spread = self.raw_moments
@@ -115,12 +112,13 @@ class OODScore(nn.Module):
     @torch.no_grad()
     def _statistics(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return log-densities `(batch,)` and features of the noise `(batch, feature)`, in float64."""
+        cond = as_batch(cond, self.flow.condition, len(x), next(self.flow.parameters()))
         was_training = self.flow.training
         self.flow.eval()
         log_probs, features = [], []
-        for start in range(0, len(x), _BATCH):
+        for start in range(0, max(len(x), 1), _BATCH):
             part = slice(start, start + _BATCH)
-            z, logdet = self.flow(x[part], _part(cond, part, len(x)))
+            z, logdet = self.flow(x[part], None if cond is None else cond[part])
             z = z.double()
             log_probs.append(logdet.double() - 0.5 * (z.square() + math.log(2 * math.pi)).sum(1))
             features.append(torch.stack(list(_features(z, self.flow)), 1))
@@ -129,10 +127,25 @@ class OODScore(nn.Module):
 
 
 _BATCH = 256
+_FOLDS = 8
 
 
-def _part(cond: Tensor | None, part: slice, n: int) -> Tensor | None:
-    return cond[part] if isinstance(cond, Tensor) and cond.ndim and len(cond) == n else cond
+def _whitening(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and whitening matrix of features `(sample, feature)`."""
+    mean = features.mean(0)
+    centred = features - mean
+    covariance = centred.T @ centred / (len(features) - 1)
+    # Shrunk towards its diagonal, so that it is invertible however few fields there are.
+    share = min(0.5, len(mean) / len(features))
+    covariance = (1 - share) * covariance + share * covariance.diagonal().diag()
+    factor = torch.linalg.cholesky(covariance)
+    identity = torch.eye(len(mean)).to(factor)
+    return mean, torch.linalg.solve_triangular(factor, identity, upper=False)
+
+
+def _distance(features: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:
+    """Return the Mahalanobis distance of features `(sample, feature)` from the mean."""
+    return ((features - mean) @ whitening.T).square().sum(1).sqrt()
 
 
 def _features(z: Tensor, flow: Flow) -> Iterator[Tensor]:

@@ -50,7 +50,7 @@ def causal_conv(x: Tensor, weight: Tensor, *, reverse: Reverse = None, groups: i
         tensor([[[1., 0., 1., 2.]]])
     """
     x, weight = _single_under_autocast(x, weight)
-    flips = _check(x, weight, reverse, groups)
+    flips = checked_flips(x, weight, reverse, groups)
     with torch.autocast(x.device.type, enabled=False):
         return convolve(x, weight, flips, groups)
 
@@ -90,7 +90,7 @@ def causal_solve(
         tensor([[[1., 0., 0., 2.]]])
     """
     y, weight = _single_under_autocast(y, weight)
-    flips = _check(y, weight, reverse, groups)
+    flips = checked_flips(y, weight, reverse, groups)
     if method not in _METHODS:
         raise ValueError(f"method is {method!r}; choose one of {', '.join(map(repr, _METHODS))}")
     return dispatch(y, weight, flips, groups, method)
@@ -104,7 +104,7 @@ def _single_under_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t.float() if t.dtype in half else t for t in tensors)
 
 
-def _check(x: Tensor, weight: Tensor, reverse: Reverse, groups: int) -> list[int]:
+def checked_flips(x: Tensor, weight: Tensor, reverse: Reverse, groups: int) -> list[int]:
     """Refuse what does not fit; return for each group the reversed axes, the first axis as bit 0."""
     if x.dtype not in (torch.float32, torch.float64) or weight.dtype != x.dtype:
         raise TypeError(

@@ -14,8 +14,8 @@ from opflow.kernels.backend import runs_compiled
 
 def convolve(x: Tensor, weight: Tensor, flips: Sequence[int], groups: int) -> Tensor:
     """Convolve with zeros on the side that each group looks back to; differentiable torch."""
-    padded, turned = _pad(x, weight.shape[2:], flips), turn(weight, flips)
-    if not _rounds_convolutions(x):
+    padded, turned = pad_behind(x, weight.shape[2:], flips), turn(weight, flips)
+    if not rounds_convolutions(x):
         return (conv1d, conv2d, conv3d)[x.ndim - 3](padded, turned, groups=groups)
     windows = _windows(padded, weight.shape[2:], groups)
     return torch.einsum("goit,bgipt->bgop", turned.flatten(2).unflatten(0, (groups, -1)), windows).view(
@@ -29,8 +29,8 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor, flips: Sequence[int
     if dims < 3 and runs_compiled(x, grad) and not torch.is_grad_enabled():
         return _compiled_gradient(x, grad, weight, flips)
     none, one = [0] * dims, [1] * dims
-    padded = _pad(x, weight.shape[2:], flips)
-    if _rounds_convolutions(x):
+    padded = pad_behind(x, weight.shape[2:], flips)
+    if rounds_convolutions(x):
         points = grad.flatten(2).unflatten(1, (groups, -1))
         sums = torch.einsum("bgop,bgipt->goit", points, _windows(padded, weight.shape[2:], groups))
         return turn(sums.reshape(weight.shape), flips)
@@ -51,8 +51,8 @@ def _compiled_gradient(x: Tensor, grad: Tensor, weight: Tensor, flips: Sequence[
     return sums.view(weight.shape)
 
 
-def _rounds_convolutions(x: Tensor) -> bool:
-    """Whether the device's library may take ten bits of each factor (TF32); its matrix products take all."""
+def rounds_convolutions(x: Tensor) -> bool:
+    """Return whether the device's library may take ten bits of each factor (TF32); products take all."""
     return x.device.type == "cuda" and x.dtype == torch.float32
 
 
@@ -64,7 +64,8 @@ def _windows(padded: Tensor, kernel: Sequence[int], groups: int) -> Tensor:
     return padded.flatten(2 + space).flatten(2, 1 + space).unflatten(1, (groups, -1))
 
 
-def _pad(x: Tensor, kernel: Sequence[int], flips: Sequence[int]) -> Tensor:
+def pad_behind(x: Tensor, kernel: Sequence[int], flips: Sequence[int]) -> Tensor:
+    """Put zeros on the side that each group looks back to, as many as a kernel of that size reaches."""
     parts = [x] if len(set(flips)) == 1 else x.chunk(len(flips), 1)
     padded = []
     for part, flip in zip(parts, flips):

@@ -21,12 +21,12 @@ _WIDEST_ROW = 256  # unknowns of a row, beyond which its dense triangle costs mo
 
 @torch.library.custom_op("opflow::causal_solve", mutates_args=())
 def solve(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:
-    """Return x with `convolve(x, weight, flips, groups) == y`."""
-    taps = divide_by_corner(weight, groups)
+    """Return x with `convolve(x, weight, flips, groups) == y`, laid out as y is if that is channels-last."""
+    taps, layout = divide_by_corner(weight, groups), _layout(y)
     if y.numel() == 0:
-        return torch.empty_like(y, memory_format=torch.contiguous_format)
+        return torch.empty_like(y, memory_format=layout)
     if method == "substitution":
-        return _substitute(y, taps, flips)
+        return substituted(y, taps, flips)
     refuse_growth(weight, groups, method)
     turned = turn(y, flips, 1)
     if method == "fft":
@@ -34,7 +34,17 @@ def solve(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: 
         x = fft(turned, response)
     else:
         x = fixed_point(turned, taps)
-    return turn(x, flips, 1).contiguous()
+    return turn(x, flips, 1).contiguous(memory_format=layout)
+
+
+def substituted(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
+    """Return the solution for taps of `divide_by_corner`, laid out as that of `solve`."""
+    return _substitute(y, taps, flips).contiguous(memory_format=_layout(y))
+
+
+def _layout(y: Tensor) -> torch.memory_format:
+    images = y.ndim == 4 and not y.is_contiguous() and y.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if images else torch.contiguous_format
 
 
 def _substitute(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
@@ -44,7 +54,7 @@ def _substitute(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
         return x.squeeze(2)
     if y.ndim == 5:
         x = plane_scan(turn(y, flips, 1), taps, _solve_images)
-        return turn(x, flips, 1).contiguous()
+        return turn(x, flips, 1)
     return _solve_images(y, taps, flips)
 
 
@@ -53,14 +63,14 @@ def _solve_images(y: Tensor, taps: Tensor, flips: Sequence[int]) -> Tensor:
     if y.device.type == "cpu" and y.dtype == torch.float32:
         from opflow.kernels.cpu import causal_solve as cpu
 
-        return cpu.solve(y.contiguous(), taps.contiguous(), torch.tensor(flips))
+        return cpu.solve(y.contiguous(memory_format=_layout(y)), taps.contiguous(), torch.tensor(flips))
     if y.device.type == "cuda" and y.dtype == torch.float32 and _has_triton():
         from opflow.kernels.cuda import causal_solve as cuda
 
         if taps.shape[1] <= cuda.WIDEST:
             return cuda.solve(y.contiguous(), taps, torch.tensor(flips))
     x = substitute(turn(y, flips, 1).unflatten(1, (len(flips), -1)), taps)
-    return turn(x.flatten(1, 2), flips, 1).contiguous()
+    return turn(x.flatten(1, 2), flips, 1)
 
 
 @lru_cache
@@ -76,7 +86,7 @@ def substitute(y: Tensor, taps: Tensor) -> Tensor:
 
 @solve.register_fake
 def _(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:
-    return torch.empty_like(y, memory_format=torch.contiguous_format)
+    return torch.empty_like(y, memory_format=_layout(y))
 
 
 def dispatch(y: Tensor, weight: Tensor, flips: Sequence[int], groups: int, method: str) -> Tensor:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from opflow.nn.arguments import arguments
 from opflow.nn.channel_mlp import ChannelLinear
 from opflow.nn.convnext import ConvNeXtBlock, Grow, Shrink
 from opflow.nn.convolution import Convolution, channels_last
-from opflow.operators.base import Operator, arguments, require_positive
+from opflow.operators.base import Operator, require_positive
 from opflow.operators.own_grid import check_own_grid
 
 

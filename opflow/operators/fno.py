@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from opflow.nn.activations import ACTIVATIONS, SplitActivation, activation_name
+from opflow.nn.arguments import arguments
 from opflow.nn.channel_mlp import ChannelLinear, ChannelMLP
 from opflow.nn.embed import grid_coordinates
 from opflow.nn.fno_block import FNOBlock
 from opflow.nn.polynomial import PolynomialBlock, PolynomialNetwork
 from opflow.nn.spectral import SpectralConv
-from opflow.operators.base import Operator, arguments, require_positive
+from opflow.operators.base import Operator, require_positive
 
 
 class FNO(Operator):

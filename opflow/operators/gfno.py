@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from opflow.nn.arguments import arguments
 from opflow.nn.embed import periodic_coordinates, symmetric_coordinates
 from opflow.nn.group_block import GroupBlock, GroupMLP, PublishedGroupBlock
 from opflow.nn.group_linear import GroupLifting, GroupLinear, GroupProjection
 from opflow.nn.normalize import Normalizer
 from opflow.nn.point_group import IDENTITY, PointGroup
 from opflow.nn.representations import channel_matrix, resolve_kinds
-from opflow.operators.base import Operator, arguments, require_positive
+from opflow.operators.base import Operator, require_positive
 
 _EMBEDDINGS = {"symmetric": symmetric_coordinates, "periodic": periodic_coordinates}
 

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from opflow.nn.activations import ACTIVATIONS
+from opflow.nn.arguments import arguments
 from opflow.nn.channel_mlp import ChannelMLP
 from opflow.nn.filter_bases import filter_basis
 from opflow.nn.local_block import LocalBlock, per_layer
 from opflow.nn.sphere import SphericalConv, SphericalIntegral, resolved_degrees, sines_of_latitude
-from opflow.operators.base import Operator, arguments
+from opflow.operators.base import Operator
 from opflow.operators.own_grid import check_own_grid
 
 

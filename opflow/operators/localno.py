@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from opflow.nn.activations import ACTIVATIONS
+from opflow.nn.arguments import arguments
 from opflow.nn.axes import per_axis, periodic_axes, smooth_coordinates
 from opflow.nn.channel_mlp import ChannelMLP
 from opflow.nn.differential import DifferentialConv
@@ -15,7 +16,7 @@ from opflow.nn.local_block import LocalBlock, per_layer
 from opflow.nn.local_integral import IntegralConv
 from opflow.nn.local_sum import LocalSum
 from opflow.nn.spectral import SpectralConv
-from opflow.operators.base import Operator, arguments, require_positive
+from opflow.operators.base import Operator, require_positive
 
 
 class LocalNO(Operator):

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from opflow.nn.arguments import arguments
 from opflow.nn.graph_kernel import GraphKernel
 from opflow.nn.perceiver import PerceiverBlock
 from opflow.nn.point_decoder import PointDecoder
 from opflow.nn.point_geometry import PointGeometry
 from opflow.nn.point_graph import PointGraph
 from opflow.nn.position_code import position_code
-from opflow.operators.base import arguments, require_positive
+from opflow.operators.base import require_positive
 from opflow.operators.points import PointOperator
 
 

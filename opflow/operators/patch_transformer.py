@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from opflow.nn.arguments import arguments
 from opflow.nn.convolution import channels_last, cut, pad_to_multiple
 from opflow.nn.embed import grid_coordinates
 from opflow.nn.transformer import TransformerLayer, grid_angles
-from opflow.operators.base import Operator, arguments, require_positive
+from opflow.operators.base import Operator, require_positive
 from opflow.operators.own_grid import check_own_grid
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

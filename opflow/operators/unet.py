@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from opflow import nn
-from opflow.operators.base import Operator, arguments
+from opflow.nn.arguments import arguments
+from opflow.operators.base import Operator
 from opflow.operators.own_grid import check_own_grid
 
 

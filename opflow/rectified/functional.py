@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from opflow.nn.arguments import arguments
 from opflow.nn.point_geometry import PointGeometry
-from opflow.operators.base import arguments
 from opflow.rectified.base import RectifiedFlow, device_of, generator_of, require_skew
 from opflow.rectified.couplings import Coupling, Independent
 from opflow.rectified.describe import built, describe

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from opflow.operators.base import arguments
+from opflow.nn.arguments import arguments
 from opflow.rectified.base import RectifiedFlow, device_of, generator_of, require_skew
 from opflow.rectified.codecs import AnchorCodec, Codec
 from opflow.rectified.describe import built, describe

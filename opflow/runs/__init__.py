@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from opflow.runs.actions import certify, compare, evaluate_run, export, save_evaluation, train
     from opflow.runs.config import RunConfig
     from opflow.runs.evaluation import Evaluation, evaluate
+    from opflow.runs.images import ImageSet, open_images
     from opflow.runs.named import RUNS
     from opflow.runs.prediction import predict
     from opflow.runs.sampling import Sampled, sample
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "RUNS": "opflow.runs.named",
     "Evaluation": "opflow.runs.evaluation",
+    "ImageSet": "opflow.runs.images",
     "RunConfig": "opflow.runs.config",
     "Sampled": "opflow.runs.sampling",
     "certify": "opflow.runs.actions",
@@ -22,6 +24,7 @@ _HOMES = {
     "evaluate": "opflow.runs.evaluation",
     "evaluate_run": "opflow.runs.actions",
     "export": "opflow.runs.actions",
+    "open_images": "opflow.runs.images",
     "predict": "opflow.runs.prediction",
     "sample": "opflow.runs.sampling",
     "save_evaluation": "opflow.runs.actions",
@@ -31,6 +34,7 @@ _HOMES = {
 __all__ = [
     "RUNS",
     "Evaluation",
+    "ImageSet",
     "RunConfig",
     "Sampled",
     "certify",
@@ -38,6 +42,7 @@ __all__ = [
     "evaluate",
     "evaluate_run",
     "export",
+    "open_images",
     "predict",
     "sample",
     "save_evaluation",

@@ -2,7 +2,8 @@
 
 The points of a diagonal, of several images side by side, are the columns of matrix products with the taps.
 Only the diagonals that the kernel reaches back to exist in this layout, in a buffer that slides along; fields
-are read and written in their own, from either end of each axis.
+are read and written in their own, whether the points of a channel or the channels of a point lie together,
+from either end of each axis.
 """
 
 from math import ceil
@@ -26,26 +27,30 @@ _SLOTS = 4  # lengths of what the kernel reaches back, in the buffer that slides
 def solve(y: Tensor, taps: Tensor, flips: Tensor) -> Tensor:
     """Return x for y `(batch, channel, row, column)`, and taps of `divide_by_corner`, contiguous.
 
-    `flips` `(group,)`, int64, has bit 0 set for reversed rows and bit 1 for reversed columns.
+    y is contiguous or channels-last, and x alike. `flips` `(group,)`, int64, has bit 0 set for reversed rows
+    and bit 1 for reversed columns.
     """
     batch, channels, rows, columns = y.shape
     groups, c, _, up, left = taps.shape
     most = min(_IMAGES, ceil(_LANES / min(rows, columns)), ceil(batch * groups / torch.get_num_threads()))
     images = max(1, min(most, batch))
-    x = empty(y.shape, y)
-    sizes = (batch, groups, c, rows, columns, up - 1, left - 1, images)
+    if y.is_contiguous():
+        x, between = empty(y.shape, y), (rows * columns, 1)
+    else:
+        x, between = empty((batch, rows, columns, channels), y).permute(0, 3, 1, 2), (1, channels)
+    sizes = (batch, groups, c, rows, columns, up - 1, left - 1, images, *between)
     addresses = (t.data_ptr() for t in (y, taps, flips, x))
     run(_solve, ceil(batch / images) * groups, (*sizes, *addresses))
     return x
 
 
 @njit(nogil=True, error_model="numpy")
-def _gather(field, start, step, plane, image, c, points, images, lanes, row):
+def _gather(field, start, step, channel, image, c, points, images, lanes, row):
     """Write points of a diagonal, `step` numbers apart in the field, as `(c, points, image)` at `lanes`."""
     for o in range(c):
         out = floats(lanes + 4 * o * row, points * images)
         for v in range(images):
-            source = floats(field + 4 * (o * plane + v * image), plane)
+            source = floats(field + 4 * (o * channel + v * image), image)
             at = start
             for p in range(points):
                 out[p * images + v] = source[at]
@@ -53,12 +58,12 @@ def _gather(field, start, step, plane, image, c, points, images, lanes, row):
 
 
 @njit(nogil=True, error_model="numpy")
-def _scatter(field, start, step, plane, image, c, points, images, lanes, row):
+def _scatter(field, start, step, channel, image, c, points, images, lanes, row):
     """Do the opposite of `_gather`."""
     for o in range(c):
         source = floats(lanes + 4 * o * row, points * images)
         for v in range(images):
-            out = floats(field + 4 * (o * plane + v * image), plane)
+            out = floats(field + 4 * (o * channel + v * image), image)
             at = start
             for p in range(points):
                 out[at] = source[p * images + v]
@@ -83,9 +88,9 @@ def _arrange(taps, out, c, up, left):
 
 @compiled
 def _solve(memory):
-    values = to_fixed_tuple(arguments_of(memory), 12)
-    batch, groups, c, rows, columns, up, left, most, y, taps, flips, x = values
-    reach, plane, width = up + left, rows * columns, (left + 1) * c
+    values = to_fixed_tuple(arguments_of(memory), 14)
+    batch, groups, c, rows, columns, up, left, most, channel, point, y, taps, flips, x = values
+    reach, width = up + left, (left + 1) * c
     row = (rows + up) * most  # lanes of a channel: those above the first row stay zero
     diagonal = c * row
     buffer = np.empty((_SLOTS * reach + 1) * diagonal, np.float32)
@@ -98,13 +103,13 @@ def _solve(memory):
         group, first = item % groups, item // groups * most
         images = min(most, batch - first)
         _arrange(taps + 4 * group * (up + 1) * c * width, matrices, c, up, left)
-        at = 4 * (first * groups + group) * c * plane
-        image = groups * c * plane
-        origin, down, across = 0, columns, 1
+        image = groups * c * rows * columns
+        at = 4 * (first * image + group * c * channel)
+        origin, down, across = 0, columns * point, point
         if turned[group] & 1:
-            origin, down = origin + (rows - 1) * columns, -columns
+            origin, down = origin + (rows - 1) * down, -down
         if turned[group] & 2:
-            origin, across = origin + columns - 1, -1
+            origin, across = origin + (columns - 1) * across, -across
         buffer[:] = 0
         slot = reach
         for d in range(rows + columns - 1):
@@ -116,7 +121,7 @@ def _solve(memory):
             n = (high - low) * images
             here = slots + 4 * (slot * diagonal + (low + up) * images)
             start, step = origin + low * down + (d - low) * across, down - across
-            _gather(y + at, start, step, plane, image, c, high - low, images, here, row)
+            _gather(y + at, start, step, channel, image, c, high - low, images, here, row)
             for a in range(up + 1):
                 # Columns of the row a above, from `left` to the left on.
                 back = here - 4 * ((a + left) * diagonal + a * images)
@@ -127,7 +132,7 @@ def _solve(memory):
             if up == 0:
                 for o in range(c):
                     copy(partial + 4 * o * n, here + 4 * o * row, n)
-            _scatter(x + at, start, step, plane, image, c, high - low, images, here, row)
+            _scatter(x + at, start, step, channel, image, c, high - low, images, here, row)
             slot += 1
         item = next_item(memory)
     keep(buffer)

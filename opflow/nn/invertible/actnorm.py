@@ -1,7 +1,7 @@
 """Per-channel scale and shift that the first batch sets."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from opflow.nn.invertible.bijection import Bijection, soft_bound, space_size
 
@@ -48,11 +48,19 @@ class ActNorm(Bijection):
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
-        """Set scale and shift so that `(batch, channel, *space)` gets mean 0 and deviation 1 per channel."""
-        axes = (0, *range(2, x.ndim))
-        mean = x.mean(axes)
+        """Set scale and shift so that `(batch, channel, *space)` gets mean 0 and deviation 1 per channel.
+
+        The batch is that of all processes together where training is distributed. One that is empty or not
+        finite sets nothing.
+        """
+        points = _sum_over_processes(x.new_full((1,), len(x) * space_size(x)))
+        axes, shape = (0, *range(2, x.ndim)), (-1, *(1,) * (x.ndim - 2))
+        mean = _sum_over_processes(x.sum(axes)) / points
+        variance = _sum_over_processes((x - mean.view(shape)).square().sum(axes)) / points
+        # Data that are refused later, and empty batches, must leave no trace.
+        if not bool(torch.isfinite(variance).all()):
+            return
         # A channel that is constant keeps its scale.
-        variance = x.var(axes, correction=0)
         log_scale = torch.where(variance > 1e-12, -0.5 * variance.clamp_min(1e-12).log(), 0.0)
         wanted = log_scale.clamp(-0.9 * _LIMIT, 0.9 * _LIMIT)
         self.raw_log_scale.copy_(_LIMIT * torch.atanh(wanted / _LIMIT))
@@ -74,3 +82,10 @@ class ActNorm(Bijection):
         shape = (-1, *(1,) * (z.ndim - 2))
         x = (z - self.shift.view(shape)) * (-log_scale).exp().view(shape)
         return x, (-space_size(z) * log_scale.sum()).expand(len(z))
+
+
+def _sum_over_processes(x: Tensor) -> Tensor:
+    """Add up in place what each process has: all must hold the same parameters."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(x)
+    return x

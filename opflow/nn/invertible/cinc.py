@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from opflow.kernels import causal_conv, causal_solve
-from opflow.nn.convolution import channels_last
+from opflow.kernels import causal_conv
+from opflow.kernels.causal_map import CausalMap
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
@@ -57,20 +57,17 @@ class CInCConv(Bijection):
         """Convolve."""
         if self.norm is not None and self.norm.wants_batch:
             self.norm.fit(causal_conv(x, self.weight(), reverse=self.reverse))
-        weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
-        z = causal_conv(x, weight, reverse=self.reverse)
-        return z if shift is None else z + shift, (space_size(x) * log).expand(len(x))
+        causal, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
+        return causal.forward(x), (space_size(x) * log).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Solve."""
-        weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
-        x = causal_solve(z if shift is None else z - shift, weight, reverse=self.reverse)
-        return channels_last(x), (-space_size(z) * log).expand(len(z))
+        causal, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
+        return causal.inverse(z), (-space_size(z) * log).expand(len(z))
 
-    def _assemble(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        weight, log = self.weight(), self.weight.corner.log_abs_det()
-        if self.norm is None:
-            return weight, None, log
-        log_scale = self.norm.log_scale
-        weight = log_scale.exp()[:, None, None, None] * weight
-        return weight, self.norm.shift[:, None, None], log + log_scale.sum()
+    def _assemble(self) -> tuple[CausalMap, Tensor]:
+        weight, shift, log = self.weight(), None, self.weight.corner.log_abs_det()
+        if self.norm is not None:
+            log_scale, shift = self.norm.log_scale, self.norm.shift
+            weight, log = log_scale.exp()[:, None, None, None] * weight, log + log_scale.sum()
+        return CausalMap(weight, shift, reverse=self.reverse), log

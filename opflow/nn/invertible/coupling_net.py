@@ -41,11 +41,16 @@ class CouplingNet(nn.Module):
         self.condition = None if condition is None else Conditioner(condition, hidden_channels, circular)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Map `(batch, in_channels, row, column)` to `(batch, out_channels, row, column)`."""
+        """Map `(batch, in_channels, row, column)` to `(batch, out_channels, row, column)`.
+
+        The result has the dtype of x under autocast too, for what is made of it is summed to
+        log-determinants.
+        """
         x, extra = channels_last(x), None if self.condition is None else self.condition(cond)
         first, middle, last = self.first, self.middle, self.last
         if not first.circular:
             bias = first.bias if extra is None else first.bias[:, None, None] + extra
-            return relu_net(x, first.weight, bias, middle.weight, middle.bias, last.weight, last.bias)
+            weights = first.weight, bias, middle.weight, middle.bias, last.weight, last.bias
+            return relu_net(x, *weights).to(x.dtype)
         hidden = first(x) if extra is None else first(x) + extra
-        return last(torch.relu_(middle(torch.relu_(hidden))))
+        return last(torch.relu_(middle(torch.relu_(hidden)))).to(x.dtype)

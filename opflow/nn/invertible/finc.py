@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from opflow.kernels import causal_conv, causal_solve
-from opflow.nn.convolution import channels_last
+from opflow.kernels.causal_map import CausalMap
 from opflow.nn.invertible.bijection import Bijection
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight
 from opflow.nn.invertible.remembered import Remembered
@@ -46,12 +45,14 @@ class FInCConv(Bijection):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Convolve."""
-        return causal_conv(x, self._weight(), reverse=ORIENTATIONS, groups=4), x.new_zeros(len(x))
+        return self._map().forward(x), x.new_zeros(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Solve."""
-        x = causal_solve(z, self._weight(), reverse=ORIENTATIONS, groups=4)
-        return channels_last(x), z.new_zeros(len(z))
+        return self._map().inverse(z), z.new_zeros(len(z))
 
-    def _weight(self) -> Tensor:
-        return self._kernel(self.weight, *self.parameters(), *self.buffers())
+    def _map(self) -> CausalMap:
+        return self._kernel(self._assemble, *self.parameters(), *self.buffers())
+
+    def _assemble(self) -> CausalMap:
+        return CausalMap(self.weight(), reverse=ORIENTATIONS, groups=4)

@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from opflow.kernels import causal_conv, causal_solve
-from opflow.nn.convolution import channels_last
+from opflow.kernels.causal_map import CausalMap
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
@@ -56,21 +55,19 @@ class InverseConv(Bijection):
         """Solve."""
         if self.norm is not None and self.norm.wants_batch:
             self.norm.fit(x)
-        weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
-        z = causal_solve(x if shift is None else x - shift, weight, reverse=self.reverse)
-        return channels_last(z), (-space_size(x) * log).expand(len(x))
+        causal, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
+        return causal.inverse(x), (-space_size(x) * log).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Convolve."""
-        weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
-        x = causal_conv(z, weight, reverse=self.reverse)
-        return x if shift is None else x + shift, (space_size(z) * log).expand(len(z))
+        causal, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
+        return causal.forward(z), (space_size(z) * log).expand(len(z))
 
-    def _assemble(self) -> tuple[Tensor, Tensor | None, Tensor]:
-        weight, log = self.weight(), self.weight.corner.log_abs_det()
-        if self.norm is None:
-            return weight, None, log
-        log_scale = self.norm.log_scale
-        back = (-log_scale).exp()
-        weight = back[:, None, None, None] * weight
-        return weight, (-back * self.norm.shift)[:, None, None], log - log_scale.sum()
+    def _assemble(self) -> tuple[CausalMap, Tensor]:
+        weight, shift, log = self.weight(), None, self.weight.corner.log_abs_det()
+        if self.norm is not None:
+            log_scale = self.norm.log_scale
+            back = (-log_scale).exp()
+            weight, shift = back[:, None, None, None] * weight, -back * self.norm.shift
+            log = log - log_scale.sum()
+        return CausalMap(weight, shift, reverse=self.reverse), log

@@ -1,8 +1,11 @@
 """Invertible convolution over one point."""
 
+import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from opflow.kernels import causal_conv
+from opflow.kernels.causal_convolve import rounds_convolutions
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
 from opflow.nn.invertible.matrices import PLU
@@ -37,14 +40,14 @@ class PointwiseConv(Bijection):
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Multiply each point."""
         if self.norm is not None and self.norm.wants_batch:
-            self.norm.fit(conv2d(x, self.matrix()[0, ..., None, None]))
+            self.norm.fit(_multiply(x, self._kernel(self.matrix, *self.parameters())[0, ..., None, None]))
         weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
-        return conv2d(x, weight, shift), (space_size(x) * log).expand(len(x))
+        return _multiply(x, weight, shift), (space_size(x) * log).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Multiply each point by the inverse."""
         weight, shift, log = self._inverse_kernel(self._assemble_inverse, *self.parameters(), *self.buffers())
-        return conv2d(z, weight, shift), (-space_size(z) * log).expand(len(z))
+        return _multiply(z, weight, shift), (-space_size(z) * log).expand(len(z))
 
     def _assemble(self) -> tuple[Tensor, Tensor | None, Tensor]:
         matrix, log, shift = self.matrix()[0], self.matrix.log_abs_det(), None
@@ -60,3 +63,13 @@ class PointwiseConv(Bijection):
             matrix, log = matrix * (-log_scale).exp(), log + log_scale.sum()
             shift = -(matrix @ self.norm.shift)
         return matrix[..., None, None], shift, log
+
+
+def _multiply(x: Tensor, weight: Tensor, shift: Tensor | None = None) -> Tensor:
+    """Multiply each point, in the precision of the weight wherever: it is to be undone."""
+    x = x.to(weight.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        if not rounds_convolutions(x):
+            return conv2d(x, weight, shift)
+        z = causal_conv(x, weight)  # by products of matrices there
+        return z if shift is None else z + shift[:, None, None]

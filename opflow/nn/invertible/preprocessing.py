@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from opflow.kernels.backend import is_eager
 from opflow.nn.invertible.bijection import Bijection
 from opflow.nn.moments import Moments
 
@@ -28,11 +29,11 @@ class Rescale(Bijection):
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Centre and stretch."""
-        return (x - 0.5) * self.factor, x.new_full((len(x),), x[0].numel() * math.log(self.factor))
+        return (x - 0.5) * self.factor, x.new_full((len(x),), _size(x) * math.log(self.factor))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Shrink and move back."""
-        return z / self.factor + 0.5, z.new_full((len(z),), -z[0].numel() * math.log(self.factor))
+        return z / self.factor + 0.5, z.new_full((len(z),), -_size(z) * math.log(self.factor))
 
 
 class Logit(Bijection):
@@ -66,7 +67,7 @@ class Logit(Bijection):
         """Shrink into the interval, then take the logit."""
         p = (self.alpha + (1 - 2 * self.alpha) * x).detach()
         eps = torch.finfo(x.dtype).eps
-        if x.numel() and not (-eps <= float(p.min()) and float(p.max()) <= 1 + eps):
+        if is_eager(x) and x.numel() and not (-eps <= float(p.min()) and float(p.max()) <= 1 + eps):
             raise ValueError(
                 f"the logit of data between {float(x.min()):.4g} and {float(x.max()):.4g} does not exist: "
                 "scale images to [0, 1], integers through bits_per_dim"
@@ -83,7 +84,7 @@ class Logit(Bijection):
     def _log_slope(self, y: Tensor) -> Tensor:
         # softplus(y) + softplus(-y), of which one is the other but for y
         slope = 2 * softplus(y) - y
-        return slope.flatten(1).sum(1) + y[0].numel() * math.log(1 - 2 * self.alpha)
+        return slope.flatten(1).sum(1) + _size(y) * math.log(1 - 2 * self.alpha)
 
 
 class Standardize(Bijection):
@@ -139,3 +140,8 @@ class Standardize(Bijection):
 
     def _log_std(self, x: Tensor) -> Tensor:
         return (x.shape[-2:].numel() * self.std.log().sum()).expand(len(x))
+
+
+def _size(x: Tensor) -> int:
+    """Return the number of values of each sample."""
+    return x.shape[1:].numel()

@@ -59,7 +59,7 @@ class SplitPrior(Bijection):
         predicted = self.predict(kept)
         if self.condition is not None:
             predicted = predicted + self.condition(cond)
-        mean, raw = predicted.chunk(2, 1)
+        mean, raw = predicted.to(kept.dtype).chunk(2, 1)
         return mean, soft_bound(raw, _LIMIT)
 
 

@@ -31,6 +31,11 @@ class Remembered:
 
     def __call__(self, make: Callable[[], Any], *parameters: Tensor) -> Any:
         """Return what `make` returns, or returned for the same parameters."""
+        # Under autocast too: the determinant of a rounded matrix is another.
+        with torch.autocast(parameters[0].device.type, enabled=False):
+            return self._made(make, *parameters)
+
+    def _made(self, make: Callable[[], Any], *parameters: Tensor) -> Any:
         if torch.is_grad_enabled() or parameters[0].device.type != "cpu" or not is_eager(*parameters):
             return make()
         if self._last and all(_same(p, seen) for p, seen in zip(parameters, self._last[0])):

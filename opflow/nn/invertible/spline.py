@@ -29,7 +29,7 @@ class SplineCoupling(Bijection):
         circular: the network continues fields periodically.
 
     Raises:
-        ValueError: fewer than two channels.
+        ValueError: fewer than two channels, or a number of bins out of range.
 
     Source: Durkan, Bekasov, Murray and Papamakarios, Neural Spline Flows, 2019.
 
@@ -52,6 +52,9 @@ class SplineCoupling(Bijection):
     ):
         super().__init__()
         require_channels(channels, 2, "SplineCoupling")
+        most = int(0.5 / _LEAST_SHARE)
+        if not 2 <= bins <= most:
+            raise ValueError(f"bins, the pieces of a spline, must lie between 2 and {most}, got {bins}")
         self.sizes, self.bins, self.limit = (channels - channels // 2, channels // 2), bins, limit
         outputs = self.sizes[1] * (3 * bins - 1)
         self.net = CouplingNet(self.sizes[0], outputs, hidden_channels, condition, circular)

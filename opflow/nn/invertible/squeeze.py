@@ -19,10 +19,14 @@ class Squeeze(Bijection):
         """Fold blocks into channels; both sides must be even."""
         if x.shape[-2] % 2 or x.shape[-1] % 2:
             raise ValueError(f"only even sides can be squeezed, got {tuple(x.shape[-2:])}: pad or crop")
+        if not len(x):  # torch leaves the shape of an empty batch as it is
+            return x.view(0, 4 * x.shape[1], x.shape[2] // 2, x.shape[3] // 2), x.new_zeros(0)
         z = pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
         return z, x.new_zeros(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Unfold channels into blocks."""
+        if not len(z):
+            return z.view(0, z.shape[1] // 4, 2 * z.shape[2], 2 * z.shape[3]), z.new_zeros(0)
         x = pixel_shuffle(z, 2).contiguous(memory_format=torch.channels_last)
         return x, z.new_zeros(len(z))
