@@ -19,7 +19,7 @@ import argparse
 import math
 
 import harness
-from rectified import GRID, UNET, Darcy, batches, conditional_scores, train
+from rectified import train
 
 FNO = {"class": "FNO", "config": {"n_modes": (16, 16), "hidden_channels": 32, "positional_embedding": None}}
 PACKAGES = ("torchdiffeq",)
@@ -49,6 +49,8 @@ def prior(seconds: float) -> None:
 
 def loop(seconds: float) -> None:
     import torch
+    from protocol.pairs import GRID
+    from protocol.pairs_models import UNET
 
     from opflow.rectified import FunctionalFlow, integrate
 
@@ -79,6 +81,7 @@ def vorticity(samples: int, resolution: int, seed: int):
 
 def trained_on_vorticity(noise, seconds: float):
     import torch
+    from protocol.pairs_scores import batches
 
     from opflow.nn import fourier_resample
     from opflow.rectified import FunctionalFlow
@@ -155,6 +158,9 @@ def ladder(seconds: float) -> None:
 
 def reflow(seconds: float) -> None:
     import torch
+    from protocol.pairs_media import Darcy
+    from protocol.pairs_models import UNET
+    from protocol.pairs_scores import batches, conditional_scores
 
     from opflow.rectified import Palette, SymmFlow, straightness
 
@@ -168,7 +174,7 @@ def reflow(seconds: float) -> None:
     def table(name: str) -> None:
         tested = task.tests[1].repeat_interleave(draws, 0)
         for n in (1, 2, 4, 8, 25, 100):
-            drawn = flow.synthesise(tested, seed=0, chunk=128, n_steps=n).samples[:, 0]
+            drawn = flow.synthesise(tested, seed=0, chunk=128, n_steps=n).samples
             crps, swd, spread = conditional_scores(drawn.unflatten(0, (-1, draws)), task)
             record(
                 f"Darcy given phases, {name} reflow, {n} Euler steps (SWD, CRPS, spread)", (swd, crps, spread)

@@ -1,5 +1,7 @@
 """What all figures share: paper, ink, labels."""
 
+import io
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -18,7 +20,15 @@ def new_figure(
 
     figure = Figure(figsize=(width, height), layout=layout, dpi=150)
     FigureCanvasAgg(figure)
+    # Notebooks ask for this method; without pyplot nothing else tells them how to show a figure.
+    figure._repr_png_ = partial(_png, figure)  # pyright: ignore[reportAttributeAccessIssue]
     return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=75)
+    return picture.getvalue()
 
 
 def open_frame(ax) -> None:

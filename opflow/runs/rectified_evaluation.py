@@ -133,7 +133,7 @@ def _on_meshes(flow: FunctionalFlow, dataset: Any, like: Tensor) -> "Evaluation"
     waves: dict[str, list[Tensor]] = {"data": [], "samples": []}
     corners = [torch.as_tensor(dataset.mesh(i).points) for i in range(min(len(dataset), COUNTED))]
     low, high = torch.cat(corners).aminmax(dim=0)
-    box = {"lengths": (high - low).tolist(), "origin": low.tolist()}
+    box: dict[str, Any] = {"lengths": (high - low).tolist(), "origin": low.tolist()}
     for x, y, coords, weights in _pairs(dataset, 8, like):
         if sum(map(len, waves["data"])) >= COUNTED:
             break
