@@ -10,9 +10,9 @@ wake    velocity and pressure past a cylinder of random place and radius
 Every sample has a mesh of its own. Given are the mesh and the distances to the parts of its boundary; the FNO
 has them on a regular grid, with the mask of the domain, its targets go on outside by the value of the nearest
 node, and what it draws is brought back to the nodes. Both have the same number of parameters within 5 % and
-the same CPU seconds. Compared are means of fields against cosines (opflow.metrics.cosine_means), by quadrature
-at the nodes: sliced Wasserstein distance and maximum mean discrepancy of fields drawn on half of the test
-meshes from the true fields on the other half, beside those of two halves of the truth.
+the same CPU seconds. Compared are means of fields against cosines (opflow.metrics.cosine_means), by
+quadrature at the nodes: sliced Wasserstein distance and maximum mean discrepancy of fields drawn on half of
+the test meshes from the true fields on the other half, beside those of two halves of the truth.
 
 Each figure is a row of results.csv, the FNO's in the place of the peer.
 """
@@ -26,12 +26,8 @@ import numpy as np
 from rectified import train
 
 SOLVER = {"method": "midpoint", "n_steps": 8}
-HIGHEST, BATCH, CELLS, SHARE = (
-    6,
-    8,
-    40,
-    4,
-)  # half waves, samples, grid points along a side, one in so many tests
+WIDTH, BATCH, CELLS = 8, 8, 40  # channels of MINO over 4, samples, grid points along the longer side
+HIGHEST, SHARE = 6, 4  # half waves; one sample in so many is for the test
 
 
 class Plates:
@@ -54,7 +50,7 @@ TASKS = {"plates": Plates, "wake": Wake}
 
 
 class Side:
-    """A flow, its loss on a batch that it draws, and what it draws on the test meshes: `(channel, node)` each."""
+    """A flow, its loss on a batch that it draws, and what it draws on test meshes: `(channel, node)` each."""
 
     def __init__(self, flow, loss: Callable, draw: Callable):
         self.flow, self.loss, self.draw = flow, loss, draw
@@ -198,7 +194,7 @@ def compare(name: str, seconds: float, samples: int) -> None:
             for numbers in (list(range(tested, samples)), list(range(tested)))
         )
         sides = {"MINO": at_nodes(task, data, tests), "FNO": on_grid(task, data, tests)}
-        widths = match({k: lambda w, build=build: build(w).flow for k, build in sides.items()}, 12)
+        widths = match({k: lambda w, build=build: build(w).flow for k, build in sides.items()}, WIDTH)
         scale = torch.cat([y for _, _, y, _ in data]).std(0)
         truth = features([y.T for _, _, y, _ in tests], tests, task, scale)
         half, lot = tested // 2, torch.Generator().manual_seed(0)
@@ -217,10 +213,8 @@ def compare(name: str, seconds: float, samples: int) -> None:
             found[side] = {k: d(drawn[:half], truth[half : 2 * half]) for k, d in distances.items()}
         for k in distances:
             ours, theirs = found["MINO"][k], found["FNO"][k]
-            claim = (
-                f"law of fields on meshes, {name}, {seconds:g} CPU s, {' against '.join(sizes.values())}: {k}"
-            )
-            claim += f", floor {floors[k]:.4g}"
+            claim = f"law of fields on meshes, {name}, {seconds:g} CPU s, {' against '.join(sizes.values())}"
+            claim += f": {k}, floor {floors[k]:.4g}"
             ratio = f"{theirs / ours:.3f}" if ours else ""
             harness.record(claim, f"{ours:.4g}", f"{theirs:.4g}", ratio, threads=1)
             print(f"{claim}: {ours:.4g} against {theirs:.4g}", flush=True)
