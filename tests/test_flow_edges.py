@@ -131,6 +131,26 @@ def test_both_directions_are_one_graph(name):
     torch.testing.assert_close(compiled(x, label), expected)
 
 
+@pytest.mark.parametrize("layer", LAYERS)
+def test_gradients_of_each_sample_by_vmap(layer):
+    flow, x = scattered(field_flow(layer)).double().eval(), torch.randn(3, 1, 8, 8, dtype=torch.float64)
+
+    def logdet(parameters, one):
+        return torch.func.functional_call(flow, parameters, (one[None],))[1].sum()
+
+    parameters = dict(flow.named_parameters())
+    found = torch.func.vmap(torch.func.grad(logdet), (None, 0))(parameters, x)
+    for i, one in enumerate(x):
+        flow.zero_grad()
+        flow(one[None])[1].sum().backward()
+        for name, p in parameters.items():
+            expected = torch.zeros_like(p) if p.grad is None else p.grad
+            torch.testing.assert_close(found[name][i], expected, atol=1e-10, rtol=1e-8)
+    scores = torch.func.vmap(torch.func.grad(lambda one: flow.log_prob(one[None]).sum()))(x)
+    x.requires_grad_()
+    torch.testing.assert_close(scores, torch.autograd.grad(flow.log_prob(x).sum(), x)[0])
+
+
 def test_weights_that_are_not_finite_are_named_before_a_solve_refuses_them():
     flow = field_flow().eval()
     next(flow.body.causal_weights())[1].taps.data.fill_(torch.nan)
@@ -146,6 +166,10 @@ def test_the_worst_layer_is_found_behind_one_that_overflows():
 
 
 REFUSED = [
+    (
+        lambda: ImageFlow((3, 7, 7), levels=0, dequantization="variational"),
+        r"both sides should be even, got \(7, 7\): pad or crop, or take uniform noise",
+    ),
     (lambda: field_flow().sample(-1), "number of samples must not be negative, got -1"),
     (lambda: field_flow().sample(1, temperature=float("nan")), "temperature must not be negative, got nan"),
     (lambda: field_flow(condition=0), "condition=0: expected a number of classes"),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from opflow.flows.table import COUPLINGS, LAYERS
+from opflow.nn.convolution import channels_last
 from opflow.nn.invertible import Bijection, Chain, Condition, SplitPrior, Squeeze, TopPrior
 from opflow.nn.invertible.causal_weight import CausalWeight
 from opflow.nn.invertible.conditioning import squeezed
@@ -103,7 +104,7 @@ class Multiscale(Bijection):
             channels, stay = self.sizes[level]
             start = end - (channels - stay) * self.grids[level][0] * self.grids[level][1]
             part = z[:, start:end].unflatten(1, (channels - stay, *self.grids[level]))
-            x = torch.cat([x, part.contiguous(memory_format=torch.channels_last)], 1)
+            x = torch.cat([x, channels_last(part)], 1)
             x, logdet = cast(Bijection, self.priors[level]).inverse(x, conds[level + 1])
             total = total + logdet
             x, logdet = cast(Bijection, self.steps[level]).inverse(x, conds[level + 1])

@@ -102,6 +102,11 @@ def cut(x: Tensor, grid: Sequence[int]) -> Tensor:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Lay out images and volumes with the channels of a point together, as convolutions are fastest."""
+    """Lay out images and volumes with the channels of a point together, as convolutions are fastest.
+
+    Under `vmap` and its kind, where layouts cannot be asked for, the tensor stays as it is.
+    """
+    if torch._C._are_functorch_transforms_active():
+        return x
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     return x.contiguous(memory_format=formats.get(x.ndim, torch.contiguous_format))

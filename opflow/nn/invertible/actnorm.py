@@ -13,8 +13,9 @@ class ActNorm(Bijection):
     deviation 1.
 
     The first batch in training mode sets both; afterwards they are ordinary parameters. Whether that has
-    happened is a buffer: it is saved and loaded with them. In evaluation mode nothing is ever set. The
-    log-determinant is :math:`HW \sum_c s_c`.
+    happened is a buffer: it is saved and loaded with them. In evaluation mode nothing is ever set. Where
+    training is distributed, all processes see their first batch together. The log-determinant is
+    :math:`HW \sum_c s_c`.
 
     Args:
         channels: channels of the input.

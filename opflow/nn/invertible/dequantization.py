@@ -49,6 +49,9 @@ class VariationalDequantization(Dequantization):
         hidden_channels: width of the networks.
         steps: coupling layers.
 
+    Raises:
+        ValueError: a side is odd.
+
     Source: Ho, Chen, Srinivas, Duan and Abbeel, Flow++, 2019, section 3.1.
 
     Example:
@@ -61,6 +64,11 @@ class VariationalDequantization(Dequantization):
     def __init__(self, shape: Sequence[int], hidden_channels: int = 32, steps: int = 4):
         super().__init__()
         c, h, w = shape
+        if h % 2 or w % 2:
+            raise ValueError(
+                f"variational dequantisation squeezes the image, so both sides should be even, got {(h, w)}: "
+                "pad or crop, or take uniform noise"
+            )
         self.squeeze = Squeeze()
         condition = (4 * c, h // 2, w // 2)
         layers: list[Bijection] = []
