@@ -47,6 +47,7 @@ SMALL = {
     "--samples 250 --t-end 20 --records 20": "--samples 12 --t-end 2 --records 2 --resolution 16",
     "--epochs 20": "--epochs 1 --rollout-steps 1 --options n_modes=[8,8] hidden_channels=4 n_layers=1",
     "--epochs 40": "--epochs 2",
+    "epochs=40, ema=0.99": "epochs=1",
     "levels=2, steps=8": "levels=1, steps=1, hidden_channels=4",
     "TrainConfig(epochs=100": "TrainConfig(epochs=1",
     "--epochs 100": "--epochs 1 --options levels=1 steps=1 hidden_channels=4",

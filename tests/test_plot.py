@@ -4,12 +4,14 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from opflow import plot
+from pde_data.meshes import TriangleMesh
 
 
 def vorticity(*shape, seed=0):
@@ -151,6 +153,9 @@ def test_error_growth_draws_the_median():
 
 
 y3, y2 = vorticity(3, 4, 4), vorticity(4, 4)
+triangle = TriangleMesh(
+    np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([[0, 1, 2]]), np.ones(3, int)
+)
 BAD = {
     "shapes": (lambda: plot.comparison(y2, y3), r"one shape, got \(4, 4\) and \(3, 4, 4\)"),
     "names": (lambda: plot.comparison(y3, y3, channel_names=["u"]), "with 1 channel names"),
@@ -159,8 +164,33 @@ BAD = {
     "times": (lambda: plot.rollout_strip(y3, y3, [1, 2]), r"one entry per step \(3\), got 2"),
     "spectra": (lambda: plot.spectra([1, 2], {"FNO": [1.0]}), "'FNO' has 1 shells, there are 2"),
     "growth": (lambda: plot.error_growth([1, 2], {"FNO": [1.0]}), "'FNO' have 1 steps, there are 2"),
+    "film": (
+        lambda: plot.film("a.mp4", {"u": y3[None]}, ["0"]),
+        r"a\.mp4: a film of samples is written as \.gif",
+    ),
+    "frames": (lambda: plot.film("a.gif", {"u": y3[None]}, ["0", "1"]), "a frame for each of 2 titles"),
+    "nodes": (lambda: plot.mesh_grid(triangle, np.ones((2, 1, 4))), r"on a mesh of 3 nodes, got .*\(2, 4\)"),
     "losses": (lambda: plot.losses([{"epoch": 1}]), "no epoch with a train_ or valid_ number"),
 }
+
+
+def test_a_film_shows_its_frames_on_one_scale(tmp_path):
+    from PIL import Image, ImageSequence
+
+    frames = np.zeros((3, 4, 6, 6))
+    frames[1], frames[2, 0] = 0.5, 1.0
+    figure = plot.film(tmp_path / "a.gif", {"u": frames, "v": -frames}, ["first", "second", "third"])
+    assert [image.get_clim() for ax in figure.axes for image in ax.images] == [(0.0, 1.0), (-1.0, 0.0)]
+    with Image.open(tmp_path / "a.gif") as film:
+        pages = [np.asarray(page.convert("L"), dtype=float) for page in ImageSequence.Iterator(film)]
+    assert len(pages) == 3
+    # All that is drawn lies in the middle of the scale, then a quarter of it at one end.
+    assert np.abs(pages[0] - pages[1]).mean() > 5 and np.abs(pages[0] - pages[2]).mean() > 1
+
+
+def test_figures_show_themselves_in_notebooks():
+    figure: Any = plot.sample_grid(np.eye(4)[None])
+    assert figure._repr_png_().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("call, message", BAD.values(), ids=BAD)

@@ -170,9 +170,9 @@ ABLATIONS: dict[str, Callable[[Pairs], Model]] = {
 
 
 def models_for(task: Pairs) -> tuple[str, ...]:
-    """Names of the models that a task can have: SemFlow needs labels of points, turns a law that has them."""
-    return tuple(
-        name
-        for name in MODELS
-        if not (task.whole and name.startswith("semflow")) and (task.turns or not name.startswith("turned"))
-    )
+    """Names of the models that fit a task.
+
+    SemFlow needs labels of points, turned models a law that turns, the mean field a law to be measured by.
+    """
+    without = (task.whole and "semflow", not task.turns and "turned", task.law is None and "-mse")
+    return tuple(name for name in MODELS if not any(word and word in name for word in without))

@@ -72,13 +72,13 @@ def _under_labels(model: Model, task: Pairs, draws: int) -> dict[str, float]:
     """Scores of fields under given labels, by the law that solvers draw from."""
     assert task.law is not None
     row: dict[str, float] = {}
-    labels = task.tests[1]
+    labels, scale = task.tests[1], task.moments[1]
     repeated = labels.repeat_interleave(draws, 0)
     if model.mean:
         once = model.draw is None
         found = model.mean(labels if once else repeated)
         found = found if once else found.unflatten(0, (-1, draws)).mean(1)
-        row["mean"] = float(metrics.relative_l2(found, task.law.mean(1)).mean())
+        row["mean"] = float(metrics.relative_l2(found / scale, task.law.mean(1) / scale).mean())
     if model.draw:
         growing = {"method": "midpoint", "n_steps": EVALUATIONS // 2, "power": 2.0}
         for suffix, solver in (("", {"n_steps": EVALUATIONS}), ("_p", growing)):
@@ -100,8 +100,9 @@ def floors(task: Pairs, draws: int) -> dict[str, dict[str, float]]:
         "any-labels": law_of_all(others, task) | known(others, labels, task),
     }
     if task.law is not None and task.perfect is not None:
-        mean, average = task.law.mean(1), train.mean(0, keepdim=True)
-        rows["truth"]["mean"] = float(metrics.relative_l2(task.perfect.mean(1), mean).mean())
+        scale = task.moments[1]
+        mean, average = task.law.mean(1) / scale, train.mean(0, keepdim=True) / scale
+        rows["truth"]["mean"] = float(metrics.relative_l2(task.perfect.mean(1) / scale, mean).mean())
         rows["truth"] |= dict(zip(_CONDITIONAL, conditional_scores(task.perfect, task)))
         rows["mean"] = {"mean": float(metrics.relative_l2(average.expand_as(mean), mean).mean())}
         # Fields of other labels: the law without its condition.
