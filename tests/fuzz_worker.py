@@ -59,6 +59,12 @@ def answer(path):
             return {"kind": "wrong", "words": traceback.format_exc()}
 
 
+def peak():
+    """Largest memory of this program; the number of `getrusage` is at least what its parent had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 def main():
     import h5py  # noqa: F401
     import scipy.io  # noqa: F401
@@ -76,7 +82,7 @@ def main():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         result = answer(line.rstrip("\n"))
-        result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        result["peak"] = peak()
         print(json.dumps(result), file=answers, flush=True)
 
 
