@@ -31,9 +31,56 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor, pad: int) -> Tensor:
 
     Twice differentiable; the second derivative goes through the reference.
     """
+    if not torch.is_grad_enabled():
+        return Conv3x3(weight, bias, pad)(x)
     if not (runs_compiled(x, weight, bias) and _pays(x, weight, bias, pad)):
         return conv3x3_reference(x, weight, bias, pad)
     return _Conv3x3.apply(x, weight, bias, pad)
+
+
+class Conv3x3:
+    """`conv3x3` for many fields with one weight, while no gradients are recorded: its transform is kept.
+
+    Args:
+        weight: as for `conv3x3`.
+        bias: as for `conv3x3`.
+        pad: as for `conv3x3`.
+
+    Example:
+        >>> weight, bias, x = torch.randn(4, 3, 3, 3), torch.randn(4), torch.randn(2, 3, 5, 6)
+        >>> with torch.no_grad():
+        ...     torch.equal(Conv3x3(weight, bias, 1)(x), conv3x3(x, weight, bias, 1))
+        True
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, pad: int):
+        self.weight, self.bias, self.pad = weight, bias, pad
+        self._transformed: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Convolve."""
+        weight, bias, pad = self.weight, self.bias, self.pad
+        if not (runs_compiled(x, weight, bias) and _pays(x, weight, bias, pad)):
+            return conv3x3_reference(x, weight, bias, pad)
+        if self._transformed is None:
+            self._transformed = _transform(weight)
+        return _convolve(x, self._transformed, bias, pad)
+
+
+def _transform(weight: Tensor) -> Tensor:
+    from opflow.kernels.cpu import winograd
+
+    return winograd.transform_weight(weight.permute(2, 3, 1, 0).contiguous())
+
+
+def _convolve(x: Tensor, transformed: Tensor, bias: Tensor, pad: int) -> Tensor:
+    from opflow.kernels.cpu import winograd
+
+    field = x.movedim(1, -1).contiguous()
+    batch, rows, columns, _ = field.shape
+    out = empty((batch, rows + 2 * pad - 2, columns + 2 * pad - 2, len(bias)), field)
+    winograd.convolve(field, transformed, bias.contiguous(), pad, out)
+    return out.movedim(-1, 1)
 
 
 def _pays(x: Tensor, weight: Tensor, bias: Tensor, pad: int) -> bool:
@@ -53,16 +100,9 @@ def _pays(x: Tensor, weight: Tensor, bias: Tensor, pad: int) -> bool:
 class _Conv3x3(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, pad: int):
-        from opflow.kernels.cpu import winograd
-
-        field = x.movedim(1, -1).contiguous()
-        batch, rows, columns, _ = field.shape
-        out = empty((batch, rows + 2 * pad - 2, columns + 2 * pad - 2, len(weight)), field)
-        transformed = winograd.transform_weight(weight.permute(2, 3, 1, 0).contiguous())
-        winograd.convolve(field, transformed, bias.contiguous(), pad, out)
         ctx.save_for_backward(x, weight, bias)
         ctx.pad = pad
-        return out.movedim(-1, 1)
+        return _convolve(x, _transform(weight), bias, pad)
 
     @staticmethod
     @torch.autocast("cpu", enabled=False)

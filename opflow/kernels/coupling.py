@@ -42,6 +42,8 @@ def affine_coupling(x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
     """
     if not runs_compiled(x, parameters):
         return affine_coupling_reference(x, parameters)
+    if not torch.is_grad_enabled():
+        return _run(x, parameters, inverse=False)
     return _Couple.apply(x, parameters)
 
 

@@ -7,7 +7,7 @@ from opflow.kernels.causal_map import CausalMap
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
-from opflow.nn.invertible.remembered import Remembered
+from opflow.nn.invertible.remembered import Remembered, weights_of
 
 
 class CInCConv(Bijection):
@@ -57,12 +57,12 @@ class CInCConv(Bijection):
         """Convolve."""
         if self.norm is not None and self.norm.wants_batch:
             self.norm.fit(causal_conv(x, self.weight(), reverse=self.reverse))
-        causal, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
+        causal, log = self._kernel(self._assemble, *weights_of(self))
         return causal.forward(x), (space_size(x) * log).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Solve."""
-        causal, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
+        causal, log = self._kernel(self._assemble, *weights_of(self))
         return causal.inverse(z), (-space_size(z) * log).expand(len(z))
 
     def _assemble(self) -> tuple[CausalMap, Tensor]:

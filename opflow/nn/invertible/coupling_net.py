@@ -3,9 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from opflow.kernels.relu_net import relu_net
+from opflow.kernels.backend import runs_compiled
+from opflow.kernels.conv3x3 import Conv3x3
+from opflow.kernels.relu_net import hidden_layers, relu_net
 from opflow.nn.convolution import Convolution, channels_last
 from opflow.nn.invertible.conditioning import Condition, Conditioner
+from opflow.nn.invertible.remembered import Remembered
 
 
 class CouplingNet(nn.Module):
@@ -38,6 +41,7 @@ class CouplingNet(nn.Module):
         self.last = Convolution(hidden_channels, out_channels, n_dim=2, circular=circular)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
+        self._kept = Remembered()
         self.condition = None if condition is None else Conditioner(condition, hidden_channels, circular)
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -50,7 +54,12 @@ class CouplingNet(nn.Module):
         first, middle, last = self.first, self.middle, self.last
         if not first.circular:
             bias = first.bias if extra is None else first.bias[:, None, None] + extra
-            weights = first.weight, bias, middle.weight, middle.bias, last.weight, last.bias
-            return relu_net(x, *weights).to(x.dtype)
+            weights = first.weight, bias, middle.weight, middle.bias
+            if not torch.is_grad_enabled() and runs_compiled(x, *weights):
+                return hidden_layers(x, *weights, self._kept(self._last, last.weight, last.bias))
+            return relu_net(x, *weights, last.weight, last.bias).to(x.dtype)
         hidden = first(x) if extra is None else first(x) + extra
         return last(torch.relu_(middle(torch.relu_(hidden)))).to(x.dtype)
+
+    def _last(self) -> Conv3x3:
+        return Conv3x3(self.last.weight.detach(), self.last.bias.detach(), 1)

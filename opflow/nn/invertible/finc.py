@@ -5,7 +5,7 @@ from torch import Tensor
 from opflow.kernels.causal_map import CausalMap
 from opflow.nn.invertible.bijection import Bijection
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight
-from opflow.nn.invertible.remembered import Remembered
+from opflow.nn.invertible.remembered import Remembered, weights_of
 
 
 class FInCConv(Bijection):
@@ -52,7 +52,7 @@ class FInCConv(Bijection):
         return self._map().inverse(z), z.new_zeros(len(z))
 
     def _map(self) -> CausalMap:
-        return self._kernel(self._assemble, *self.parameters(), *self.buffers())
+        return self._kernel(self._assemble, *weights_of(self))
 
     def _assemble(self) -> CausalMap:
         return CausalMap(self.weight(), reverse=ORIENTATIONS, groups=4)

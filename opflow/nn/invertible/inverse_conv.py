@@ -6,7 +6,7 @@ from opflow.kernels.causal_map import CausalMap
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
 from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
-from opflow.nn.invertible.remembered import Remembered
+from opflow.nn.invertible.remembered import Remembered, weights_of
 
 
 class InverseConv(Bijection):
@@ -55,12 +55,12 @@ class InverseConv(Bijection):
         """Solve."""
         if self.norm is not None and self.norm.wants_batch:
             self.norm.fit(x)
-        causal, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
+        causal, log = self._kernel(self._assemble, *weights_of(self))
         return causal.inverse(x), (-space_size(x) * log).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Convolve."""
-        causal, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
+        causal, log = self._kernel(self._assemble, *weights_of(self))
         return causal.forward(z), (space_size(z) * log).expand(len(z))
 
     def _assemble(self) -> tuple[CausalMap, Tensor]:

@@ -9,7 +9,7 @@ from opflow.kernels.causal_convolve import rounds_convolutions
 from opflow.nn.invertible.actnorm import ActNorm
 from opflow.nn.invertible.bijection import Bijection, space_size
 from opflow.nn.invertible.matrices import PLU
-from opflow.nn.invertible.remembered import Remembered
+from opflow.nn.invertible.remembered import Remembered, weights_of
 
 
 class PointwiseConv(Bijection):
@@ -40,13 +40,14 @@ class PointwiseConv(Bijection):
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Multiply each point."""
         if self.norm is not None and self.norm.wants_batch:
-            self.norm.fit(_multiply(x, self._kernel(self.matrix, *self.parameters())[0, ..., None, None]))
-        weight, shift, log = self._kernel(self._assemble, *self.parameters(), *self.buffers())
+            matrix = Remembered()(self.matrix, *weights_of(self))
+            self.norm.fit(_multiply(x, matrix[0, ..., None, None]))
+        weight, shift, log = self._kernel(self._assemble, *weights_of(self))
         return _multiply(x, weight, shift), (space_size(x) * log).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Multiply each point by the inverse."""
-        weight, shift, log = self._inverse_kernel(self._assemble_inverse, *self.parameters(), *self.buffers())
+        weight, shift, log = self._inverse_kernel(self._assemble_inverse, *weights_of(self))
         return _multiply(z, weight, shift), (-space_size(z) * log).expand(len(z))
 
     def _assemble(self) -> tuple[Tensor, Tensor | None, Tensor]:

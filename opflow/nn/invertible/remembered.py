@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from opflow.kernels.backend import is_eager
 
@@ -31,17 +31,14 @@ class Remembered:
 
     def __call__(self, make: Callable[[], Any], *parameters: Tensor) -> Any:
         """Return what `make` returns, or returned for the same parameters."""
+        keeps = not torch.is_grad_enabled() and parameters[0].device.type == "cpu" and is_eager(*parameters)
+        if keeps and self._last and all(map(_same, parameters, self._last[0])):
+            return self._last[1]
         # Under autocast too: the determinant of a rounded matrix is another.
         with torch.autocast(parameters[0].device.type, enabled=False):
-            return self._made(make, *parameters)
-
-    def _made(self, make: Callable[[], Any], *parameters: Tensor) -> Any:
-        if torch.is_grad_enabled() or parameters[0].device.type != "cpu" or not is_eager(*parameters):
-            return make()
-        if self._last and all(_same(p, seen) for p, seen in zip(parameters, self._last[0])):
-            return self._last[1]
-        made = make()
-        self._last = [p.detach().clone() for p in parameters], made
+            made = make()
+        if keeps:
+            self._last = [p.detach().clone() for p in parameters], made
         return made
 
     def __deepcopy__(self, memo: dict) -> "Remembered":
@@ -50,4 +47,18 @@ class Remembered:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+    return a.dtype == b.dtype and torch.equal(a, b)
+
+
+def weights_of(module: nn.Module) -> list[Tensor]:
+    """Return the parameters and buffers of a module and of those in it, without asking for their names.
+
+    Example:
+        >>> [tuple(t.shape) for t in weights_of(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))]
+        [(3, 2), (3,), (3,), (3,), (3,), (3,), ()]
+    """
+    own = (*module._parameters.values(), *module._buffers.values())
+    found = [tensor for tensor in own if tensor is not None]
+    for part in module._modules.values():
+        found += [] if part is None else weights_of(part)
+    return found
