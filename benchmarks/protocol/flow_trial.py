@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import math
-import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from opflow.runs.images import DIGITS, open_images
 from opflow.training.optim import EMA
 from protocol.flow_models import build
 from protocol.matching import count_parameters
+from protocol.pairs import real_data
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,8 @@ class Task:
 
     def images(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return training, held-out and test images, integers `(n, 1, row, column)`."""
-        x = {"digits": _digits, "mnist": _mnist}[self.name]()
+        source = DIGITS if self.name == "digits" else real_data("t10k-images-idx3-ubyte.gz")
+        x = open_images(source).tensors[1].long()
         cut = self.train - self.held_out
         return x[:cut], x[cut : self.train], x[self.train :]
 
@@ -51,19 +51,6 @@ TASKS = {
         Task("mnist", 256, 8000, 500, levels=2, steps=8, width=64, batch=64, learning_rate=2e-3, decay=0.5),
     )
 }
-
-
-def _digits() -> Tensor:
-    from sklearn.datasets import load_digits
-
-    return torch.from_numpy(load_digits().images).long()[:, None]
-
-
-def _mnist() -> Tensor:
-    folder = Path(os.environ.get("OPFLOW_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    with gzip.open(folder / "t10k-images-idx3-ubyte.gz") as file:
-        data = torch.frombuffer(bytearray(file.read()[16:]), dtype=torch.uint8)
-    return data.view(-1, 1, 28, 28).long()
 
 
 def run(task: Task, model: str, width: int, seed: int, seconds: float) -> dict[str, float]:

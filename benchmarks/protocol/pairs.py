@@ -53,8 +53,8 @@ class Pairs(abc.ABC):
 
 
 def real_data(name: str) -> Path:
-    """Return a published file in the folder `$OPFLOW_DATA`."""
-    path = Path(os.environ.get("OPFLOW_DATA", "")) / name
+    """Return a published file in the folder `$OPFLOW_DATA`, or where tests look for it too."""
+    path = Path(os.environ.get("OPFLOW_DATA", Path(__file__).parents[3] / "shared" / "data")) / name
     if not path.is_file():
         raise SystemExit(f"{name} is not in the folder {path.parent}: set OPFLOW_DATA to the folder it is in")
     return path

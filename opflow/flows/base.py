@@ -2,7 +2,6 @@
 
 import abc
 import math
-from os import PathLike
 from typing import ClassVar
 
 import torch
@@ -156,15 +155,6 @@ class Flow(Bijection, Generative):
         Its batch shape is that of `cond`: empty for none or one without a batch axis.
         """
         return FlowDistribution(self, cond)
-
-    def save_pretrained(self, folder: str | PathLike, **metadata) -> None:
-        """Write `model.safetensors` and `config.json`; `opflow.load(folder)` reads them back.
-
-        `metadata` (JSON values) is kept in `config.json`.
-        """
-        from opflow.save import save_pretrained
-
-        save_pretrained(self, folder, metadata)
 
     @abc.abstractmethod
     def losses(self, x: Tensor, y: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Iterable
+from os import PathLike
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,3 +34,12 @@ class Generative(nn.Module, abc.ABC):
     @abc.abstractmethod
     def fit_statistics(self, pairs: Iterable[tuple[Tensor, Tensor, Tensor | None]]) -> None:
         """Set what the training data say of the units of fields, from batches of x, y and weights."""
+
+    def save_pretrained(self, folder: str | PathLike, **metadata) -> None:
+        """Write `model.safetensors` and `config.json`; `opflow.load(folder)` reads them back.
+
+        `metadata` (JSON values: grid, units, training set) is kept in `config.json`.
+        """
+        from opflow.save import save_pretrained
+
+        save_pretrained(self, folder, metadata)

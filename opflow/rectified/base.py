@@ -2,7 +2,6 @@
 
 import abc
 from collections.abc import Iterable
-from os import PathLike
 
 import torch
 from torch import Tensor, nn
@@ -69,14 +68,19 @@ class RectifiedFlow(Generative):
         """Bring fields, channels first, to physical units."""
         return self.normalizer.denormalize(x, torch.zeros_like(x))
 
-    def save_pretrained(self, folder: str | PathLike, **metadata) -> None:
-        """Write `model.safetensors` and `config.json`; `opflow.load(folder)` reads them back.
 
-        `metadata` (JSON values: grid, units, training set) is kept in `config.json`.
-        """
-        from opflow.save import save_pretrained
+class LabelledFlow(RectifiedFlow):
+    """A rectified flow between fields and their labels, trained on pairs of the two."""
 
-        save_pretrained(self, folder, metadata)
+    def field_of(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return x: pairs are of a field and its labels."""
+        return x
+
+    def pair_loss(
+        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of fields x and labels y, `(batch, 1, *space)` or `(batch, 1)` in any dtype."""
+        return self.loss(x, y[:, 0].round().long())
 
 
 def generator_of(seed: int | torch.Generator | None, device: torch.device) -> torch.Generator:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from opflow.nn.arguments import arguments
-from opflow.rectified.base import RectifiedFlow, device_of, generator_of
+from opflow.rectified.base import LabelledFlow, device_of, generator_of
 from opflow.rectified.codecs import AnchorCodec, Codec
 from opflow.rectified.describe import built, describe
 from opflow.rectified.paths import Path, Straight
@@ -29,7 +29,7 @@ class Segmentation:
     """The codes, in which the flow moved, the evaluations, and the trajectory."""
 
 
-class SemFlow(RectifiedFlow):
+class SemFlow(LabelledFlow):
     r"""Rectified flow between fields and label maps: run forwards it segments, backwards it synthesises.
 
     At t = 0 the state is the normalised field, at t = 1 the code of its labels with a finite perturbation,
@@ -117,16 +117,6 @@ class SemFlow(RectifiedFlow):
         ends = output[:, : self.channels]
         wrong = cross_entropy(output[:, self.channels :], labels)
         return self.weight * (ends - z0).square().mean() + (1 - self.weight) * wrong
-
-    def field_of(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return x: pairs are of a field and its labels."""
-        return x
-
-    def pair_loss(
-        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
-    ) -> Tensor:
-        """Return the loss of fields x and labels y, `(batch, 1, *space)` or `(batch, 1)` in any dtype."""
-        return self.loss(x, y[:, 0].round().long())
 
     def velocity(self, z: Tensor, t: Tensor) -> Tensor:
         """Velocity of normalised states `(batch, channels, *space)` at a time in [0, 1]."""

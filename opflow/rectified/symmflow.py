@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from opflow.nn.arguments import arguments
-from opflow.rectified.base import RectifiedFlow, device_of, generator_of, require_skew
+from opflow.rectified.base import LabelledFlow, device_of, generator_of, require_skew
 from opflow.rectified.codecs import AnchorCodec, Codec
 from opflow.rectified.describe import built, describe
 from opflow.rectified.fixed_steps import FixedSteps
@@ -24,7 +24,7 @@ _FROM_NOISE = 0.75  # share of the segmentation that starts from labels of which
 Square = tuple[tuple[float, float], tuple[float, float]]
 
 
-class SymmFlow(RectifiedFlow):
+class SymmFlow(LabelledFlow):
     r"""Rectified flow of the joint state of a field and its labels, for synthesis and segmentation.
 
     Field and labels have a time each, 0 where they are noise and 1 where they are clean, so that states lie
@@ -155,16 +155,6 @@ class SymmFlow(RectifiedFlow):
         if not self.shared:
             of_field, of_labels = of_field * (sx < 1), of_labels * (sy < 1)
         return (self.weight * of_field + (1 - self.weight) * of_labels).mean()
-
-    def field_of(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return x: pairs are of a field and its labels."""
-        return x
-
-    def pair_loss(
-        self, x: Tensor, y: Tensor, coords: Tensor | None = None, weights: Tensor | None = None
-    ) -> Tensor:
-        """Return the loss of fields x and labels y, `(batch, 1, *space)` or `(batch, 1)` in any dtype."""
-        return self.loss(x, y[:, 0].round().long())
 
     def velocity(self, x: Tensor, y: Tensor, sx: Tensor, sy: Tensor) -> tuple[Tensor, Tensor]:
         """Velocities of a normalised field and a code, each with respect to its own time `(batch,)`."""

@@ -4,13 +4,11 @@ from torch import Tensor
 
 from opflow.kernels import causal_conv
 from opflow.kernels.causal_map import CausalMap
-from opflow.nn.invertible.actnorm import ActNorm
-from opflow.nn.invertible.bijection import Bijection, space_size
-from opflow.nn.invertible.causal_weight import ORIENTATIONS, CausalWeight, Reverse
-from opflow.nn.invertible.remembered import Remembered, weights_of
+from opflow.nn.invertible.bijection import space_size
+from opflow.nn.invertible.causal_layer import CausalLayer
 
 
-class CInCConv(Bijection):
+class CInCConv(CausalLayer):
     r"""Invertible k x k convolution, padded on one side of each axis; all channels mix.
 
     Encoding convolves, decoding solves. With the corner A, the tap of the point itself, the matrix of the
@@ -38,31 +36,16 @@ class CInCConv(Bijection):
         True
     """
 
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: int = 3,
-        corner: str = "plu",
-        reverse: Reverse = ORIENTATIONS[0],
-        gain_bound: float | None = None,
-        actnorm: bool = False,
-    ):
-        super().__init__()
-        self.weight = CausalWeight(channels, kernel_size, corner, gain_bound=gain_bound)
-        self.reverse = reverse
-        self.norm = ActNorm(channels) if actnorm else None
-        self._kernel = Remembered()
-
     def forward(self, x: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Convolve."""
         if self.norm is not None and self.norm.wants_batch:
             self.norm.fit(causal_conv(x, self.weight(), reverse=self.reverse))
-        causal, log = self._kernel(self._assemble, *weights_of(self))
+        causal, log = self._map()
         return causal.forward(x), (space_size(x) * log).expand(len(x))
 
     def inverse(self, z: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Solve."""
-        causal, log = self._kernel(self._assemble, *weights_of(self))
+        causal, log = self._map()
         return causal.inverse(z), (-space_size(z) * log).expand(len(z))
 
     def _assemble(self) -> tuple[CausalMap, Tensor]:
